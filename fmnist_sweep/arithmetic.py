@@ -1,0 +1,97 @@
+"""Sizes and costs of a net, by arithmetic alone: no TensorFlow is imported here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fmnist_sweep.arch import ArchSpec, TrainSpec
+
+FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCost:
+    """What one layer holds and does for one image.
+
+    Attributes:
+        name: Kind of the layer.
+        output_shape: Without the batch axis.
+        parameters: Trainable and not, as Keras' ``count_params`` has it.
+        flops: Two for each multiply-add of a convolution or dense layer; 0 for the others.
+    """
+
+    name: str
+    output_shape: tuple[int, ...]
+    parameters: int
+    flops: int
+
+    @property
+    def elements(self) -> int:
+        """Values in the layer's output for one image."""
+        return math.prod(self.output_shape)
+
+
+@dataclass(frozen=True, slots=True)
+class NetCost:
+    """The whole net: see ``cost``.
+
+    Attributes:
+        parameters: Trainable and not.
+        flops: Of one forward pass over one image.
+        activation_elements: Values in all layers' outputs for one image.
+    """
+
+    parameters: int
+    flops: int
+    activation_elements: int
+
+    def training_bytes(self, train: TrainSpec) -> int:
+        """Rough peak memory of training in bytes: weights, gradients, optimizer slots, activations and their gradients."""
+        slots = {"adam": 2, "adamw": 2, "sgd": 1 if train.momentum else 0}[train.optimizer]
+        state = self.parameters * (2 + slots) * FLOAT_BYTES
+        return state + 2 * self.activation_elements * train.batch_size * FLOAT_BYTES
+
+
+def layers(arch: ArchSpec) -> Iterator[LayerCost]:
+    """Every layer with a cost or a shape of its own, from input to softmax."""
+    height, width, channels = arch.input_shape
+    for block in arch.blocks:
+        for _ in range(block.convs):
+            weights = block.kernel_size**2 * channels * block.filters
+            channels = block.filters
+            shape = (height, width, channels)
+            yield LayerCost("conv", shape, weights + channels, 2 * weights * height * width)
+            if arch.batch_norm != "none":
+                yield LayerCost("batch_norm", shape, 4 * channels, 0)
+            yield LayerCost("relu", shape, 0, 0)
+        if block.pooling != "none":
+            height, width = height // 2, width // 2
+            yield LayerCost("pool", (height, width, channels), 0, 0)
+        if block.dropout:
+            yield LayerCost("dropout", (height, width, channels), 0, 0)
+    units = channels if arch.head == "global_average" else height * width * channels
+    yield LayerCost(arch.head, (units,), 0, 0)
+    for hidden in arch.dense:
+        yield LayerCost("dense", (hidden,), units * hidden + hidden, 2 * units * hidden)
+        if arch.bn_dense:
+            yield LayerCost("batch_norm", (hidden,), 4 * hidden, 0)
+        yield LayerCost("relu", (hidden,), 0, 0)
+        if arch.dense_dropout:
+            yield LayerCost("dropout", (hidden,), 0, 0)
+        units = hidden
+    yield LayerCost("logits", (arch.classes,), units * arch.classes + arch.classes, 2 * units * arch.classes)
+    if arch.bn_logits:
+        yield LayerCost("batch_norm", (arch.classes,), 4 * arch.classes, 0)
+    yield LayerCost("softmax", (arch.classes,), 0, 0)
+
+
+def cost(arch: ArchSpec) -> NetCost:
+    """Adds up the layers of ``arch``."""
+    all_layers = list(layers(arch))
+    return NetCost(
+        parameters=sum(layer.parameters for layer in all_layers),
+        flops=sum(layer.flops for layer in all_layers),
+        activation_elements=sum(layer.elements for layer in all_layers),
+    )

@@ -1,0 +1,34 @@
+"""Checks that values make of themselves at birth: the message names the thing, the value and what is valid."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+
+from fmnist_sweep.errors import SpecError
+
+
+def one_of(name: str, value: object, choices: Collection[object]) -> None:
+    """Raises SpecError unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        raise SpecError(f"{name} is {value!r}; valid: {', '.join(repr(choice) for choice in choices)}")
+
+
+def whole(name: str, value: object, low: int, high: int) -> None:
+    """Raises SpecError unless ``value`` is an int of ``low`` to ``high``, both included."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise SpecError(f"{name} is {value!r}; valid: a whole number from {low} to {high}")
+
+
+def real(name: str, value: object, low: float, high: float, *, open_high: bool = False) -> None:
+    """Raises SpecError unless ``value`` is finite and in [low, high] (or [low, high) with ``open_high``)."""
+    good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not good or not low <= float(value) <= high or (open_high and float(value) == high):  # type: ignore[arg-type]
+        span = f"{low:g} to {'below ' if open_high else ''}{high:g}"
+        raise SpecError(f"{name} is {value!r}; valid: a number from {span}")
+
+
+def flag(name: str, value: object) -> None:
+    """Raises SpecError unless ``value`` is True or False."""
+    if not isinstance(value, bool):
+        raise SpecError(f"{name} is {value!r}; valid: true, false")
