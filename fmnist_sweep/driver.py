@@ -1,0 +1,343 @@
+"""The loop: ask, submit, hear reports, prune, tell, until the target; and everything that can go wrong on the way.
+
+The driver writes the ledger, and each thing is in the ledger before it is acted on. What it needs to know it
+reads from the state, which is a fold over the ledger, so a driver that starts over an old ledger goes on
+where the last one was.
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+
+from fmnist_sweep import arithmetic, pruning
+from fmnist_sweep.arch import ArchSpec, TrainSpec, fingerprint
+from fmnist_sweep.config import LimitsSection
+from fmnist_sweep.data import PreparedData
+from fmnist_sweep.errors import FatalError
+from fmnist_sweep.executors import Died, Executor, Failed, Finished, Happening, Reported
+from fmnist_sweep.home import StudyFolder
+from fmnist_sweep.lab import Variant
+from fmnist_sweep.ledger import Event, Ledger
+from fmnist_sweep.proposers import Ending, Proposal, Proposer, Task
+from fmnist_sweep.state import JobRecord, JobState, StudyState
+from fmnist_sweep.trial import Kind, TrialJob, TrialResult
+
+Outcome = Literal["done", "exhausted", "interrupted", "timeout"]
+
+_TICK_S = 0.25
+_DEATHS = 3
+_ERRORS_IN_A_ROW = 3
+_FIRST_REPORT_S = 900.0
+_SLOWEST = 10.0
+_DIVERGED_VALUE = 0.0
+
+
+class Stopping(enum.IntEnum):
+    """How urgently the user wants it to end."""
+
+    NO = 0
+    AT_NEXT_REPORT = 1
+    NOW = 2
+
+
+class Driver:
+    """Drives one study; see the module.
+
+    Args:
+        ledger: The study's; nobody else appends jobs to it.
+        task: What is searched.
+        data: The images.
+        folder: The study's files.
+        proposer: Fresh; it is told the past from the ledger.
+        executor: Where jobs run; closed by whoever made it.
+        watch: Called after each event with the state, and about four times a second with None.
+        stopping: Says how urgently to end; asked all the time.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        task: Task,
+        data: PreparedData,
+        folder: StudyFolder,
+        proposer: Proposer,
+        executor: Executor,
+        watch: Callable[[StudyState, Event | None], None] = lambda state, event: None,
+        stopping: Callable[[], Stopping] = lambda: Stopping.NO,
+    ) -> None:
+        self._ledger = ledger
+        self._task = task
+        self._data = data
+        self._folder = folder
+        self._proposer = proposer
+        self._executor = executor
+        self._watch = watch
+        self._stopping = stopping
+        self.state = StudyState.of(ledger.events())
+        self._queue: list[str] = []
+        self._running: dict[str, float] = {}  # key -> monotonic deadline for its next sign of life
+        self._deaths: dict[str, int] = {}
+        self._errors_in_a_row = 0
+        self._exhausted = False
+        self._timed_out = False
+
+    def run(self, target: int, variants: Sequence[Variant] = (), timeout_s: float | None = None) -> Outcome:
+        """Goes on until ``target`` trials and all ``variants`` have ended.
+
+        Args:
+            target: Trials in all, those of earlier runs counted.
+            variants: The lab's nets to train beside them.
+            timeout_s: Seconds that the study may take in all, earlier runs counted.
+
+        Raises:
+            FatalError: It can't go on; the message says why.
+        """
+        self._take_up(variants)
+        begun, spent = time.monotonic(), self.state.wall_s
+        while True:
+            stopping = self._stopping()
+            self._timed_out = timeout_s is not None and spent + time.monotonic() - begun >= timeout_s
+            if stopping is Stopping.NOW:
+                self._pause(list(self._running))
+            elif stopping is Stopping.NO and not self._timed_out:
+                self._fill(target)
+            if not self._running:
+                break
+            for happening in self._executor.happenings(_TICK_S):
+                self._take(happening)
+            self._end_hung()
+            self._watch(self.state, None)
+        if self._stopping() is not Stopping.NO:
+            return "interrupted"
+        if self._timed_out and (self.state.unfinished() or len(self.state.trials()) < target):
+            return "timeout"
+        return "exhausted" if self._exhausted and len(self.state.trials()) < target else "done"
+
+    def _record(self, kind: str, job: str = "", place: int = 0, /, **body: Any) -> bool:
+        """Appends to the ledger and takes in all that is new there; False if it was recorded before."""
+        new = self._ledger.append(kind, job, place, **body) is not None
+        for event in self._ledger.events(after=self.state.seq):
+            self.state.apply(event)
+            self._watch(self.state, event)
+        return new
+
+    # --- the past, and what is new to this run
+
+    def _take_up(self, variants: Sequence[Variant]) -> None:
+        """Tells the proposer the past, and puts unfinished jobs and new lab nets in the queue."""
+        for job in self.state.trials():
+            self._proposer.recall(job.number, Proposal(job.arch, job.train, job.drawn))
+            for report in job.reports:
+                self._proposer.report(job.number, report.place, report.val_accuracy)
+            if job.state in ("complete", "pruned", "failed"):
+                self._tell(job)
+        for job in self.state.unfinished():
+            if job.reports and self._stops(job):
+                self._end_pruned(job)
+            else:
+                self._queue.append(job.key)
+        for variant in variants:
+            if variant.name not in self.state.jobs:
+                whole = pruning.report_points(variant.train.epochs, ())
+                self._ask(variant.name, "lab", -1, variant.arch, variant.train, {}, whole)
+
+    def _fill(self, target: int) -> None:
+        """Starts jobs while there are free slots and work to do."""
+        while len(self._running) < self._executor.slots:
+            self._settle_shared()
+            if not self._queue and not self._propose(target):
+                return
+            if self._queue:
+                self._submit(self.state.jobs[self._queue.pop(0)])
+
+    def _propose(self, target: int) -> bool:
+        """Asks for one more trial; False where there is none to be had."""
+        number = len(self.state.trials())
+        if number >= target or self._exhausted:
+            return False
+        taken = {job.fingerprint for job in self.state.trials()}
+        limits = self._task.config.limits
+        proposal = self._proposer.ask(number, lambda it: it.fingerprint not in taken and within(it.arch, limits))
+        if proposal is None:
+            self._exhausted = True
+            return False
+        points = pruning.report_points(proposal.train.epochs, self._task.config.fidelity.rungs)
+        key = f"trial-{number:04d}"
+        self._ask(key, "trial", number, proposal.arch, proposal.train, proposal.drawn, points)
+        return True
+
+    def _ask(
+        self,
+        key: str,
+        kind: Kind,
+        number: int,
+        arch: ArchSpec,
+        train: TrainSpec,
+        drawn: dict[str, Any],
+        report_at: tuple[float, ...],
+    ) -> None:
+        """Records a new job; one that is known under another name shares that one's result."""
+        print_ = fingerprint(arch, train)
+        twin = next((job.key for job in self.state.jobs.values() if job.fingerprint == print_ and not job.same_as), "")
+        self._record(
+            "asked",
+            key,
+            kind=kind,
+            number=number,
+            arch=arch.to_dict(),
+            train=train.to_dict(),
+            drawn=drawn,
+            fingerprint=print_,
+            report_at=report_at,
+            same_as=twin,
+        )
+        if not twin:
+            self._queue.append(key)
+
+    def _settle_shared(self) -> None:
+        """Gives jobs that share another's result that result, once it is there."""
+        for job in list(self.state.unfinished()):
+            twin = self.state.jobs.get(job.same_as)
+            if twin is None or twin.state not in ("complete", "pruned", "failed"):
+                continue
+            if job.key in self._queue:
+                self._queue.remove(job.key)
+            for report in twin.reports:
+                self._record("report", job.key, report.place, **asdict(report))
+            self._end(job.key, twin.state, f"the same net as {twin.key}", twin.result)
+
+    # --- one job
+
+    def _submit(self, job: JobRecord) -> None:
+        if job.same_as:
+            return  # settled when its twin ends
+        self._record("started", job.key, job.attempts + 1)
+        self._running[job.key] = time.monotonic() + _FIRST_REPORT_S
+        self._executor.submit(
+            TrialJob(job.key, job.arch, job.train, job.report_at, self._data, self._folder.job(job.key))
+        )
+
+    def _take(self, happening: Happening) -> None:
+        key = happening.key
+        if key not in self._running:
+            return
+        if isinstance(happening, Reported):
+            self._take_report(key, happening)
+        elif isinstance(happening, Finished):
+            self._errors_in_a_row = 0
+            self._end(key, "complete", "", happening.result)
+            self._keep(key)
+        elif isinstance(happening, Failed):
+            self._take_failure(key, happening)
+        elif isinstance(happening, Died):
+            self._take_death(key, happening.message)
+
+    def _take_report(self, key: str, happening: Reported) -> None:
+        report = happening.report
+        before = self.state.jobs[key].reports
+        now = time.monotonic()
+        new = self._record("report", key, report.place, **asdict(report))
+        job = self.state.jobs[key]
+        pace = report.train_s / report.epoch  # seconds of training for one epoch
+        following = next((point for point in job.report_at if point > report.epoch), report.epoch)
+        self._running[key] = now + max(_FIRST_REPORT_S / 3, _SLOWEST * pace * (following - report.epoch))
+        if new and job.kind == "trial":
+            self._proposer.report(job.number, report.place, report.val_accuracy)
+        if len(job.reports) > len(before) and self._stops(job):
+            self._executor.cancel(key)
+            self._end_pruned(job)
+        elif self._wants_pause() and report.epoch < job.report_at[-1]:
+            self._pause([key])
+        else:
+            self._executor.proceed(key)
+
+    def _take_failure(self, key: str, happening: Failed) -> None:
+        self._end(key, "failed", f"{happening.why}: {happening.message}", None)
+        if happening.why != "error":
+            return
+        self._errors_in_a_row += 1
+        if self._errors_in_a_row >= _ERRORS_IN_A_ROW:
+            raise FatalError(
+                f"{self._errors_in_a_row} jobs in a row failed, the last ({key}) with {happening.message}; "
+                f"the traceback is in {self._folder.log}"
+            )
+
+    def _take_death(self, key: str, message: str) -> None:
+        """The same job again, from its checkpoint; not for ever."""
+        self._deaths[key] = self._deaths.get(key, 0) + 1
+        del self._running[key]
+        if self._deaths[key] >= _DEATHS:
+            self._end(key, "failed", f"worker: {message}, {_DEATHS} times", None)
+        else:
+            self._record("died", key, self.state.jobs[key].attempts, message=message)
+            self._queue.insert(0, key)
+
+    def _end_hung(self) -> None:
+        now = time.monotonic()
+        for key in [key for key, deadline in self._running.items() if now > deadline]:
+            self._executor.cancel(key)
+            self._take_death(key, "the worker gave no sign of life")
+
+    def _wants_pause(self) -> bool:
+        return self._timed_out or self._stopping() is not Stopping.NO
+
+    def _pause(self, keys: list[str]) -> None:
+        """Ends workers whose jobs go on in a later run."""
+        for key in keys:
+            self._executor.cancel(key)
+            self._running.pop(key, None)
+            self._record("paused", key, self.state.jobs[key].attempts)
+
+    def _stops(self, job: JobRecord) -> bool:
+        """Whether the pruner stops ``job`` at its last report."""
+        fidelity = self._task.config.fidelity
+        report = job.reports[-1]
+        if job.kind != "trial" or not pruning.compares_at(fidelity, job.report_at, report.place):
+            return False
+        if fidelity.pruner == "median":
+            return self._proposer.median_prunes(job.number)
+        others = pruning.scores_at(self.state.trials(), report.epoch, but=job.key)
+        return pruning.halving_stops(report.val_accuracy, others, fidelity.reduction)
+
+    def _end_pruned(self, job: JobRecord) -> None:
+        reason = f"pruned at epoch {job.epoch:g} with validation accuracy {job.reports[-1].val_accuracy:.4f}"
+        self._end(job.key, "pruned", reason, TrialResult.so_far(job.reports))
+
+    def _end(self, key: str, state: JobState, reason: str, result: TrialResult | None) -> None:
+        self._record("ended", key, state=state, reason=reason, result=asdict(result) if result else None)
+        self._running.pop(key, None)
+        job = self.state.jobs[key]
+        if job.kind == "trial":
+            self._tell(job)
+        paths = TrialJob(key, job.arch, job.train, job.report_at, self._data, self._folder.job(key))
+        paths.checkpoint.unlink(missing_ok=True)
+
+    def _tell(self, job: JobRecord) -> None:
+        """Tells the proposer the ending; a diverged trial teaches it that the place is bad."""
+        ending: Ending = job.state  # type: ignore[assignment]
+        value = job.best
+        if job.state == "failed" and job.reason.startswith("diverged"):
+            ending, value = "complete", _DIVERGED_VALUE
+        self._proposer.tell(job.number, ending, value)
+
+    def _keep(self, key: str) -> None:
+        """Keeps the weights of the lab's nets and of the best trials, and no others."""
+        self._record("kept", key)
+        best = {job.key for job in self.state.ranked()[: self._task.config.study.keep_models]}
+        for job in self.state.trials("complete"):
+            if job.kept and job.key not in best:
+                self._record("dropped", job.key)
+                (self._folder.job(job.key) / "weights.npz").unlink(missing_ok=True)
+
+
+def within(arch: ArchSpec, limits: LimitsSection) -> bool:
+    """Whether a net keeps to the sweep's limits."""
+    cost = arithmetic.cost(arch)
+    return (limits.parameters is None or cost.parameters <= limits.parameters) and (
+        limits.flops is None or cost.flops <= limits.flops
+    )

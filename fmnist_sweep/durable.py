@@ -1,0 +1,60 @@
+"""Files that are whole or not there: temporary file, fsync, rename, fsync of the folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+_SEAL_BYTES = hashlib.sha256().digest_size
+
+
+def write(path: Path, content: bytes) -> None:
+    """Puts ``content`` at ``path``; whatever happens, a reader sees the old file or the whole new one.
+
+    Raises:
+        OSError: No room, or no permission; the old file is untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames inside ``folder`` survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_sealed(path: Path, content: bytes) -> None:
+    """As ``write``, with a checksum in front that ``read_sealed`` verifies."""
+    write(path, hashlib.sha256(content).digest() + content)
+
+
+def read_sealed(path: Path) -> bytes | None:
+    """The content of a sealed file, or None where it is missing or damaged."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    seal, content = raw[:_SEAL_BYTES], raw[_SEAL_BYTES:]
+    return content if hashlib.sha256(content).digest() == seal else None
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,91 @@
+"""The contract of an executor and the happenings that it tells of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from fmnist_sweep.trial import Report, TrialJob, TrialResult
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A worker took up the job; ``worker`` names it for people and logs, as in ``pid 4711``."""
+
+    key: str
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """A worker passed a report point and waits for ``Executor.proceed``."""
+
+    key: str
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A worker trained the job to its end."""
+
+    key: str
+    result: TrialResult
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The job raised: trying again would raise again.
+
+    Attributes:
+        why: ``diverged``, ``memory`` or ``error``.
+        message: One line.
+    """
+
+    key: str
+    why: Literal["diverged", "memory", "error"]
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """The worker ended without a word; the job can be taken up again from its checkpoint."""
+
+    key: str
+    message: str
+
+
+Happening = Started | Reported | Finished | Failed | Died
+
+
+class Executor(Protocol):
+    """Runs jobs in workers. One thread, the driver's, calls it.
+
+    Every job that was submitted ends in exactly one of ``Finished``, ``Failed``, ``Died``, unless it is
+    cancelled. A worker that reported trains no further until it is told to proceed. Nothing that a worker does
+    outlives ``close``, nor the death of the process that holds the executor.
+    """
+
+    @property
+    def slots(self) -> int:
+        """Jobs that run at the same time."""
+        ...
+
+    def submit(self, job: TrialJob) -> None:
+        """Starts a worker for ``job``; there must be a free slot, and no other job of that key."""
+        ...
+
+    def happenings(self, timeout_s: float) -> list[Happening]:
+        """What happened since the last call, waiting up to ``timeout_s`` seconds for something to."""
+        ...
+
+    def proceed(self, key: str) -> None:
+        """Lets the worker that reported for ``key`` train on; no error if it has died meanwhile."""
+        ...
+
+    def cancel(self, key: str) -> None:
+        """Ends the worker of ``key`` at once; nothing more is heard of it."""
+        ...
+
+    def close(self) -> None:
+        """Ends all workers."""
+        ...

@@ -1,0 +1,212 @@
+"""Local processes: a fresh one for each job, forked from a server that has TensorFlow loaded and nothing run.
+
+A job can be killed at any time and leaks into no other. Each worker is pinned to its share of the cores and
+has as many threads; the images are mapped from one file, so they are in memory once.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from fmnist_sweep.executors.base import Died, Failed, Finished, Happening, Started
+from fmnist_sweep.executors.worker import work
+from fmnist_sweep.trial import RunTrial, TrialJob, run_trial
+
+PRELOAD = ("fmnist_sweep.executors.preload",)
+
+
+def usable_cores() -> list[int]:
+    """Numbers of the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+@dataclass(slots=True)
+class _Worker:
+    process: BaseProcess
+    pipe: Connection
+    slot: int
+    ended: bool = False
+
+
+class LocalExecutor:
+    """See ``Executor``.
+
+    Args:
+        workers: Processes at a time.
+        log: Where the workers' standard output and error go.
+        run: What a worker does with a job; a module-level function.
+        preload: Modules that the fork server imports once, before any worker.
+    """
+
+    def __init__(
+        self, workers: int, *, log: Path, run: RunTrial = run_trial, preload: tuple[str, ...] = PRELOAD
+    ) -> None:
+        self._slots = workers
+        self._log = log
+        self._run = run
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(list(preload))
+        cores = usable_cores()
+        each = max(1, len(cores) // workers)
+        self._cores = [tuple(cores[(slot * each) % len(cores) :][:each]) for slot in range(workers)]
+        self._workers: dict[str, _Worker] = {}
+
+    @property
+    def slots(self) -> int:
+        """See ``Executor``."""
+        return self._slots
+
+    def submit(self, job: TrialJob) -> None:
+        """See ``Executor``."""
+        busy = {worker.slot for worker in self._workers.values()}
+        free = [slot for slot in range(self._slots) if slot not in busy]
+        if not free or job.key in self._workers:
+            raise ValueError(f"{job.key}: no free slot, or it runs already")
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=_main, args=(job, theirs, self._run, self._cores[free[0]], str(self._log)), name=job.key, daemon=True
+        )
+        process.start()
+        theirs.close()
+        self._workers[job.key] = _Worker(process, ours, free[0])
+
+    def happenings(self, timeout_s: float) -> list[Happening]:
+        """See ``Executor``."""
+        by_pipe: dict[Any, str] = {worker.pipe: key for key, worker in self._workers.items()}
+        if not by_pipe:
+            return []
+        found: list[Happening] = []
+        for pipe in wait(list(by_pipe), timeout_s):
+            found += self._read(by_pipe[pipe])
+        return found
+
+    def proceed(self, key: str) -> None:
+        """See ``Executor``."""
+        worker = self._workers.get(key)
+        if worker is not None:
+            with suppress(OSError):  # it died meanwhile: the next look at its pipe says so
+                worker.pipe.send(True)
+
+    def cancel(self, key: str) -> None:
+        """See ``Executor``."""
+        if key in self._workers:
+            self._workers[key].process.kill()
+            self._forget(key)
+
+    def close(self) -> None:
+        """See ``Executor``."""
+        for worker in self._workers.values():
+            worker.process.kill()
+        for key in list(self._workers):
+            self._forget(key)
+
+    def _read(self, key: str) -> list[Happening]:
+        worker = self._workers[key]
+        found: list[Happening] = []
+        try:
+            while worker.pipe.poll():
+                said: Happening = worker.pipe.recv()
+                found.append(said)
+                worker.ended = worker.ended or isinstance(said, (Finished, Failed))
+        except (EOFError, OSError):
+            code = self._forget(key)
+            if not worker.ended:
+                found.append(Died(key, _cause(code)))
+        return found
+
+    def _forget(self, key: str) -> int | None:
+        worker = self._workers.pop(key)
+        worker.process.join()
+        worker.pipe.close()
+        return worker.process.exitcode
+
+
+def call(function: Callable[..., Any], *args: Any, log: Path) -> Any:
+    """Calls a module-level ``function`` in a fresh worker that may use all cores, and returns its result.
+
+    Raises:
+        RuntimeError: It raised, or died; the message says how.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOAD))
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_call, args=(function, args, theirs, str(log)), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        good, value = ours.recv()
+    except EOFError:
+        process.join()
+        raise RuntimeError(_cause(process.exitcode)) from None
+    process.join()
+    if not good:
+        raise RuntimeError(value)
+    return value
+
+
+def _cause(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"the worker was ended by {signal.Signals(-code).name}"
+    return f"the worker ended with code {code}"
+
+
+def _main(job: TrialJob, pipe: Connection, run: RunTrial, cores: tuple[int, ...], log: str) -> None:
+    """A worker's life."""
+    _settle(log)
+    _use_cores(cores)
+    pipe.send(Started(job.key, f"pid {os.getpid()}"))
+    work(job, run, pipe.send, pipe.recv)
+
+
+def _call(function: Callable[..., Any], args: tuple[Any, ...], pipe: Connection, log: str) -> None:
+    _settle(log)
+    try:
+        pipe.send((True, function(*args)))
+    except Exception as error:
+        import traceback
+
+        traceback.print_exc()
+        pipe.send((False, f"{type(error).__name__}: {error}"))
+
+
+def _settle(log: str) -> None:
+    """Leaves Ctrl-C to the driver, dies with the driver, and prints into the log."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_die_with_driver, daemon=True, name="watches the driver").start()
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+    sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+
+
+def _die_with_driver() -> None:
+    driver = multiprocessing.parent_process()
+    if driver is not None:
+        wait([driver.sentinel])
+        os._exit(1)
+
+
+def _use_cores(cores: tuple[int, ...]) -> None:
+    """Pins the process and gives TensorFlow as many threads as cores, before its runtime starts."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is not None:
+        tensorflow.config.threading.set_intra_op_parallelism_threads(len(cores))
+        tensorflow.config.threading.set_inter_op_parallelism_threads(1)

@@ -1,0 +1,15 @@
+"""Imported once by the fork server: everything that a worker needs, loaded; no TensorFlow operation runs here."""
+
+from __future__ import annotations
+
+import os
+
+# TensorFlow's C++ side greets on standard error before any setting can quiet it.
+_nowhere = os.open(os.devnull, os.O_WRONLY)
+os.dup2(_nowhere, 1)
+os.dup2(_nowhere, 2)
+os.close(_nowhere)
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+from fmnist_sweep import train as train  # noqa: E402

@@ -1,0 +1,132 @@
+"""Every path under the home folder, in one place, and the lock that keeps a study to one driver."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fmnist_sweep.errors import HomeError, StudyError, UsageError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+
+
+def checked_name(what: str, name: str) -> str:
+    """``name``, if it is safe as a file's and as a study's name.
+
+    Raises:
+        UsageError: It is not.
+    """
+    if not _NAME.fullmatch(name) or ".." in name:
+        raise UsageError(
+            f"{what} is {name!r}; valid: up to 80 letters, digits, dots, dashes and underscores, "
+            "a letter or digit first, no two dots together"
+        )
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class StudyFolder:
+    """The files of one study."""
+
+    path: Path
+
+    @property
+    def ledger(self) -> Path:
+        """The record of all that happened."""
+        return self.path / "ledger.db"
+
+    @property
+    def log(self) -> Path:
+        """What the workers' libraries print."""
+        return self.path / "workers.log"
+
+    @property
+    def exists(self) -> bool:
+        """Whether the study was ever started."""
+        return self.ledger.exists()
+
+    def job(self, key: str) -> Path:
+        """The folder of one job."""
+        return self.path / "jobs" / checked_name("job", key)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the study for one driver; the lock goes with the process, however it ends.
+
+        Raises:
+            StudyError: Another driver has it.
+        """
+        file = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                owner = os.pread(file, 32, 0).decode(errors="replace").strip()
+                raise StudyError(
+                    f"study {self.path.name!r} is being run by another process (pid {owner or 'unknown'}); "
+                    "wait for it, or choose another --study"
+                ) from None
+            os.ftruncate(file, 0)
+            os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+            yield
+        finally:
+            os.close(file)
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The home folder: local databases, artifacts, ledgers, checkpoints, exports."""
+
+    path: Path
+
+    def create(self) -> None:
+        """Makes the folder and proves that it can be written.
+
+        Raises:
+            HomeError: It can't.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe = self.path / f".probe-{os.getpid()}"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise HomeError(f"--home {self.path} can't be written: {error.strerror or error}") from None
+
+    def study(self, name: str) -> StudyFolder:
+        """The files of the study ``name``."""
+        return StudyFolder(self.path / "studies" / checked_name("--study", name))
+
+    def studies(self) -> list[str]:
+        """Names of the studies that were started here."""
+        return sorted(ledger.parent.name for ledger in self.path.glob("studies/*/ledger.db"))
+
+    @property
+    def data(self) -> Path:
+        """The decoded training images."""
+        return self.path / "data"
+
+    @property
+    def exports(self) -> Path:
+        """Exported models."""
+        return self.path / "exports"
+
+    @property
+    def artifacts(self) -> Path:
+        """MLflow's artifacts, where the store is local."""
+        return self.path / "mlartifacts"
+
+    @property
+    def mlflow_uri(self) -> str:
+        """MLflow's store, where none is named."""
+        return f"sqlite:///{self.path.resolve() / 'mlflow.db'}"
+
+    @property
+    def optuna_uri(self) -> str:
+        """Optuna's storage, where none is named."""
+        return f"sqlite:///{self.path.resolve() / 'optuna.db'}"

@@ -1,0 +1,82 @@
+"""The lab's hand-built nets, as values: built, trained, tracked and scored like any trial.
+
+The lab's protocol: pixels / 255, Adam as Keras has it, batch 32, 5 epochs, the last fifth of the training
+images for validation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from fmnist_sweep.arch import ArchSpec, BlockSpec, TrainSpec
+from fmnist_sweep.errors import UsageError
+
+PROTOCOL = TrainSpec(optimizer="adam", learning_rate=0.001, batch_size=32, epochs=5)
+NAMES = ("lab-cnn1", "lab-cnn3", "lab-cnn3-bn-as-written", "lab-cnn3-bn-as-intended", "lab-mlp")
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One of the lab's nets.
+
+    Attributes:
+        name: As the command line and MLflow name it.
+        arch: The net.
+        train: The recipe.
+        about: What it is, in one line.
+    """
+
+    name: str
+    arch: ArchSpec
+    train: TrainSpec
+    about: str
+
+
+def variants(
+    wanted: Iterable[str] = ("all",),
+    *,
+    input_shape: tuple[int, int, int],
+    classes: int,
+    epochs: int = PROTOCOL.epochs,
+    seed: int = 0,
+) -> list[Variant]:
+    """The lab's nets for images of ``input_shape``.
+
+    Args:
+        wanted: Names of ``NAMES``, or ``all``.
+        input_shape: Height, width, channels.
+        classes: Of the data set.
+        epochs: Of the convolutional nets; the fully connected one has ten times as many, as in the lab.
+        seed: Of all of them.
+
+    Raises:
+        UsageError: An unknown name.
+    """
+    names = list(wanted)
+    unknown = [name for name in names if name not in (*NAMES, "all")]
+    if unknown:
+        raise UsageError(f"lab variant {unknown[0]!r} is unknown; valid: all, {', '.join(NAMES)}")
+    recipe = replace(PROTOCOL, epochs=epochs, seed=seed)
+    one = (BlockSpec(32),)
+    three = (BlockSpec(32), BlockSpec(64), BlockSpec(128))
+    cnn3 = ArchSpec(input_shape, classes, three, dense=(512,))
+    intended = replace(cnn3, batch_norm="before_activation", bn_dense=True, bn_logits=True)
+    every = (
+        Variant("lab-cnn1", ArchSpec(input_shape, classes, one, dense=(128,)), recipe, "one convolution"),
+        Variant("lab-cnn3", cnn3, recipe, "three convolutions"),
+        Variant(
+            "lab-cnn3-bn-as-written",
+            cnn3,
+            recipe,
+            "BatchNormalization as it stands there: the layers are made and never added, so this is lab-cnn3",
+        ),
+        Variant("lab-cnn3-bn-as-intended", intended, recipe, "BatchNorm before every activation, on the logits too"),
+        Variant(
+            "lab-mlp",
+            ArchSpec(input_shape, classes, dense=(128,)),
+            replace(recipe, optimizer="sgd", learning_rate=0.01, epochs=10 * epochs),
+            "a reconstruction: the lab's file does not show its fully connected net, only its 50 epochs and its result",
+        ),
+    )
+    return [variant for variant in every if "all" in names or variant.name in names]

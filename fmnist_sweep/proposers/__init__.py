@@ -1,0 +1,8 @@
+"""Who proposes the next configuration: one contract, several implementations."""
+
+from __future__ import annotations
+
+from fmnist_sweep.proposers.base import Ending, Proposal, Proposer, Task
+from fmnist_sweep.proposers.make import make
+
+__all__ = ["Ending", "Proposal", "Proposer", "Task", "make"]

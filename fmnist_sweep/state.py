@@ -1,0 +1,178 @@
+"""What a study stands at: a fold over the ledger's events. No event is known but what is written here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from fmnist_sweep.arch import ArchSpec, TrainSpec
+from fmnist_sweep.ledger import Event
+from fmnist_sweep.trial import Kind, Report, TrialResult
+
+JobState = Literal["waiting", "running", "complete", "pruned", "failed"]
+ENDED: tuple[JobState, ...] = ("complete", "pruned", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """One job as the ledger knows it.
+
+    Attributes:
+        key: As in ``trial-0007``, ``lab-cnn3``.
+        kind: ``trial``, ``lab`` or ``final``.
+        number: Of a trial; -1 for others.
+        arch: The net.
+        train: The recipe.
+        fingerprint: Of both.
+        drawn: The values drawn by the proposer, by its names.
+        report_at: See ``TrialJob``.
+        same_as: The job whose result this one shares, because its fingerprint is the same.
+        state: Where it stands.
+        attempts: Workers that were started for it.
+        reports: In order.
+        result: Of a job that ended well.
+        reason: Why it ended as it did, for people.
+        started: Seconds since 1970; 0.0 before the first start.
+        ended: Seconds since 1970; 0.0 before the end.
+        kept: Whether its weights are on disk.
+        run_id: MLflow's run, once there is one.
+        model_uri: MLflow's logged model, once there is one.
+    """
+
+    key: str
+    kind: Kind
+    number: int
+    arch: ArchSpec
+    train: TrainSpec
+    fingerprint: str
+    drawn: dict[str, Any]
+    report_at: tuple[float, ...]
+    same_as: str = ""
+    state: JobState = "waiting"
+    attempts: int = 0
+    reports: tuple[Report, ...] = ()
+    result: TrialResult | None = None
+    reason: str = ""
+    started: float = 0.0
+    ended: float = 0.0
+    kept: bool = False
+    run_id: str = ""
+    model_uri: str = ""
+
+    @property
+    def best(self) -> float | None:
+        """Best validation accuracy so far, 0 to 1; None before the first report."""
+        if self.result is not None:
+            return self.result.best_val_accuracy
+        return max((report.val_accuracy for report in self.reports), default=None)
+
+    @property
+    def epoch(self) -> float:
+        """Epochs trained so far."""
+        return self.reports[-1].epoch if self.reports else 0.0
+
+
+@dataclass(slots=True)
+class StudyState:
+    """All of a study; ``apply`` is the only thing that changes it.
+
+    Attributes:
+        study: Body of the event that began it: name, id, sweep, config, seed, data, versions.
+        jobs: By key, in the order they were asked for.
+        seq: Of the last event applied.
+        wall_s: Seconds that drivers have spent on it.
+        views: Facts that views recorded, by name, as MLflow's experiment.
+    """
+
+    study: dict[str, Any] = field(default_factory=dict)
+    jobs: dict[str, JobRecord] = field(default_factory=dict)
+    seq: int = 0
+    wall_s: float = 0.0
+    views: dict[str, Any] = field(default_factory=dict)
+    _last_time: float = 0.0
+
+    @classmethod
+    def of(cls, events: Iterable[Event]) -> StudyState:
+        """The state after ``events``."""
+        state = cls()
+        for event in events:
+            state.apply(event)
+        return state
+
+    def apply(self, event: Event) -> None:
+        """Takes in the next event."""
+        self.seq = event.seq
+        if event.kind != "session" and self._last_time:
+            self.wall_s += max(0.0, event.time - self._last_time)
+        self._last_time = event.time
+        if event.kind == "study":
+            self.study = event.body
+        elif event.kind == "view":
+            self.views.update(event.body)
+        elif event.kind == "asked":
+            self.jobs[event.job] = _asked(event)
+        elif event.kind in _CHANGES:
+            self.jobs[event.job] = _CHANGES[event.kind](self.jobs[event.job], event)
+
+    def of_kind(self, kind: Kind) -> Iterator[JobRecord]:
+        """The jobs of one kind, in order."""
+        return (job for job in self.jobs.values() if job.kind == kind)
+
+    def trials(self, *states: JobState) -> list[JobRecord]:
+        """The trials, all or those in the given states."""
+        return [job for job in self.of_kind("trial") if not states or job.state in states]
+
+    def ranked(self) -> list[JobRecord]:
+        """Complete trials, best validation accuracy first, the earlier one first where equal."""
+        return sorted(self.trials("complete"), key=lambda job: (-(job.best or 0.0), job.number))
+
+    def unfinished(self) -> list[JobRecord]:
+        """Jobs that were asked for and have not ended, in order."""
+        return [job for job in self.jobs.values() if job.state not in ENDED]
+
+
+def _asked(event: Event) -> JobRecord:
+    body = event.body
+    return JobRecord(
+        key=event.job,
+        kind=body["kind"],
+        number=body["number"],
+        arch=ArchSpec.from_dict(body["arch"]),
+        train=TrainSpec.from_dict(body["train"]),
+        fingerprint=body["fingerprint"],
+        drawn=body["drawn"],
+        report_at=tuple(body["report_at"]),
+        same_as=body.get("same_as", ""),
+    )
+
+
+def _started(job: JobRecord, event: Event) -> JobRecord:
+    return replace(job, state="running", attempts=event.place, started=job.started or event.time)
+
+
+def _reported(job: JobRecord, event: Event) -> JobRecord:
+    return replace(job, reports=(*job.reports, Report(**event.body)))
+
+
+def _ended(job: JobRecord, event: Event) -> JobRecord:
+    result = event.body.get("result")
+    return replace(
+        job,
+        state=event.body["state"],
+        reason=event.body.get("reason", ""),
+        result=TrialResult(**result) if result else None,
+        started=job.started or event.time,
+        ended=event.time,
+    )
+
+
+_CHANGES: dict[str, Callable[[JobRecord, Event], JobRecord]] = {
+    "started": _started,
+    "report": _reported,
+    "ended": _ended,
+    "kept": lambda job, event: replace(job, kept=True),  # noqa: ARG005
+    "dropped": lambda job, event: replace(job, kept=False),  # noqa: ARG005
+    "run": lambda job, event: replace(job, run_id=event.body["run_id"]),
+    "model": lambda job, event: replace(job, model_uri=event.body["model_uri"]),
+}

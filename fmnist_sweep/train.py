@@ -1,0 +1,273 @@
+"""Training one net: whole segments of an epoch inside TensorFlow's graph. Knows neither Optuna nor MLflow.
+
+The arithmetic is that of Keras' ``fit`` (same batches, loss, optimizer and metrics); what is left out is
+the Python between two steps. The images stay uint8 in one tensor; each batch is gathered from it by
+index, inside the graph.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from fmnist_sweep import model as nets
+from fmnist_sweep.arch import ArchSpec, TrainSpec
+from fmnist_sweep.augment import augmented
+from fmnist_sweep.data import Split
+from fmnist_sweep.errors import Diverged
+from fmnist_sweep.trial import Report, ReportTo
+
+_SCORE_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a training is; with the variables it is all that a checkpoint holds.
+
+    Attributes:
+        reports: Report points passed.
+        steps: Optimizer steps done.
+        train_s: Seconds of training.
+        loss_sum: Of this epoch's images so far.
+        correct: Of this epoch's images so far.
+        seen: Images of this epoch so far.
+        best_epoch: Where the validation accuracy was best.
+        best_val_accuracy: That accuracy.
+    """
+
+    reports: int = 0
+    steps: int = 0
+    train_s: float = 0.0
+    loss_sum: float = 0.0
+    correct: float = 0.0
+    seen: float = 0.0
+    best_epoch: float = 0.0
+    best_val_accuracy: float = -1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What ``fit`` ends with; ``weights`` are the best epoch's, ``peak_bytes`` the process's largest memory."""
+
+    progress: Progress
+    weights: bytes
+    peak_bytes: int
+
+
+class Training:
+    """A net under training: its variables, its data as tensors, its compiled functions.
+
+    Args:
+        arch: The net.
+        spec: The recipe; its seed fixes everything that is drawn.
+        split: uint8 images (n, height, width, channels) and labels (n,), for training and validation.
+    """
+
+    def __init__(self, arch: ArchSpec, spec: TrainSpec, split: Split) -> None:
+        keras.utils.set_random_seed(spec.seed)
+        self.spec = spec
+        self.net = nets.build(arch, spec.precision)
+        self.images = tf.constant(split.train_images)
+        self.labels = tf.constant(split.train_labels)
+        self.validation = (tf.constant(split.validation_images), tf.constant(split.validation_labels))
+        self.count = len(split.train_images)
+        self.steps_per_epoch = -(-self.count // spec.batch_size)
+        self.optimizer = _optimizer(spec, self.steps_per_epoch * spec.epochs)
+        self.optimizer.build(self.net.model.trainable_variables)
+        self.progress = Progress()
+        self.best_weights: list[np.ndarray] = []
+        self._classes = arch.classes
+        self._order: tuple[int, Any] = (-1, None)
+        self._steps = tf.function(self._run_steps)
+        self._score = tf.function(self._run_score)
+
+    def advance(self, epoch: float) -> None:
+        """Trains on to ``epoch`` (epochs from the start), which must not lie beyond the current whole epoch."""
+        begun = time.perf_counter()
+        now = self.progress
+        current = now.steps // self.steps_per_epoch
+        if now.steps % self.steps_per_epoch == 0:
+            now = replace(now, loss_sum=0.0, correct=0.0, seen=0.0)
+        target = min(round(epoch * self.steps_per_epoch), (current + 1) * self.steps_per_epoch)
+        first, last = now.steps - current * self.steps_per_epoch, target - current * self.steps_per_epoch
+        order = self._order_of(current)
+        full = min(last, self.count // self.spec.batch_size)
+        totals = np.zeros(3)
+        if full > first:
+            totals += np.asarray(self._steps(order, first, full, self.spec.batch_size))
+        if last > full:  # the short batch that ends an epoch
+            totals += np.asarray(self._steps(order, full, last, self.count - full * self.spec.batch_size))
+        self.progress = replace(
+            now,
+            steps=target,
+            loss_sum=now.loss_sum + float(totals[0]),
+            correct=now.correct + float(totals[1]),
+            seen=now.seen + float(totals[2]),
+            train_s=now.train_s + time.perf_counter() - begun,
+        )
+
+    def score(self) -> tuple[float, float, list[np.ndarray]]:
+        """Mean cross-entropy, accuracy (0 to 1) on the validation images, and the weights that were scored."""
+        model = self.net.model
+        raw = [np.asarray(weight) for weight in model.weights]
+        settled = nets.settled_weights(model, self.progress.steps)
+        model.set_weights(settled)
+        try:
+            loss, correct = self._score(*self.validation)
+        finally:
+            model.set_weights(raw)
+        count = len(self.validation[1])
+        return float(loss) / count, float(correct) / count, settled
+
+    @property
+    def images_seen(self) -> int:
+        """Images trained on since the start."""
+        whole, rest = divmod(self.progress.steps, self.steps_per_epoch)
+        return whole * self.count + min(rest * self.spec.batch_size, self.count)
+
+    def state(self) -> bytes:
+        """Everything that ``restore`` needs to go on exactly here."""
+        progress = np.array([getattr(self.progress, name) for name in Progress.__slots__], np.float64)
+        arrays = {f"v{place:04d}": np.asarray(variable) for place, variable in enumerate(self._variables())}
+        best = {f"w{place:04d}": weight for place, weight in enumerate(self.best_weights)}
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, progress=progress, **arrays, **best)
+        return buffer.getvalue()
+
+    def restore(self, state: bytes) -> None:
+        """Takes up a training where ``state`` left it; the same spec and data are the caller's duty."""
+        with np.load(io.BytesIO(state), allow_pickle=False) as archive:
+            for place, variable in enumerate(self._variables()):
+                variable.assign(archive[f"v{place:04d}"])
+            self.best_weights = [archive[name] for name in sorted(archive.files) if name.startswith("w")]
+            values = dict(zip(Progress.__slots__, archive["progress"].tolist(), strict=True))
+        self.progress = Progress(**{**values, "reports": int(values["reports"]), "steps": int(values["steps"])})
+
+    def _variables(self) -> list[Any]:
+        return [*self.net.model.variables, *self.optimizer.variables]
+
+    def _order_of(self, epoch: int) -> Any:
+        if self._order[0] != epoch:
+            shuffled = np.random.default_rng([self.spec.seed, epoch]).permutation(self.count)
+            self._order = (epoch, tf.constant(shuffled, tf.int32))
+        return self._order[1]
+
+    def _run_steps(self, order: Any, first: Any, last: Any, batch: int) -> Any:
+        """Steps ``first`` to ``last`` of an epoch -> float32 (loss sum, correct, images)."""
+        totals = tf.zeros(3)
+        for step in tf.range(first, last):
+            start = step * self.spec.batch_size
+            chosen = order[start : start + batch]
+            chosen.set_shape([batch])
+            totals += self._one_step(tf.gather(self.images, chosen), tf.gather(self.labels, chosen))
+        return totals
+
+    def _one_step(self, images: Any, labels: Any) -> Any:
+        """One optimizer step on uint8 (batch, h, w, c) and (batch,) -> float32 (loss sum, correct, images)."""
+        pixels = tf.cast(images, tf.float32)
+        if self.spec.flip or self.spec.shift:
+            draw = tf.stack([tf.constant(self.spec.seed, tf.int64), tf.cast(self.optimizer.iterations, tf.int64)])
+            pixels = augmented(pixels, draw, flip=self.spec.flip, shift=self.spec.shift)
+        model = self.net.logits
+        with tf.GradientTape() as tape:
+            logits = tf.cast(model(pixels, training=True), tf.float32)  # (batch, classes)
+            losses = self._losses(labels, logits)  # (batch,)
+            loss = tf.reduce_mean(losses)
+        weights = model.trainable_variables
+        self.optimizer.apply(tape.gradient(loss, weights), weights)
+        return tf.stack([tf.reduce_sum(losses), _correct(labels, logits), tf.cast(tf.shape(labels)[0], tf.float32)])
+
+    def _losses(self, labels: Any, logits: Any) -> Any:
+        smoothing = self.spec.label_smoothing
+        plain = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(labels, tf.int32), logits)
+        if not smoothing:
+            return plain
+        even = -tf.reduce_mean(tf.nn.log_softmax(logits), axis=-1)
+        return (1.0 - smoothing) * plain + smoothing * even
+
+    def _run_score(self, images: Any, labels: Any) -> Any:
+        """uint8 (n, h, w, c), (n,) -> float32 sum of cross-entropies, number correct."""
+        loss, correct = tf.constant(0.0), tf.constant(0.0)
+        count = tf.shape(labels)[0]
+        for start in tf.range(0, count, _SCORE_BATCH):
+            truth = labels[start : start + _SCORE_BATCH]
+            pixels = tf.cast(images[start : start + _SCORE_BATCH], tf.float32)
+            logits = tf.cast(self.net.logits(pixels, training=False), tf.float32)
+            loss += tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(truth, tf.int32), logits))
+            correct += _correct(truth, logits)
+        return loss, correct
+
+
+def fit(training: Training, report_at: tuple[float, ...], report: ReportTo, save: Callable[[bytes], None]) -> Outcome:
+    """Trains on through the report points that are left, saving before each report.
+
+    Args:
+        training: Fresh, or restored from a checkpoint.
+        report_at: Epochs at which to score, save and report, ascending.
+        report: Gets each report.
+        save: Gets the whole state before the report that belongs to it.
+
+    Raises:
+        Diverged: The loss became infinite or NaN.
+    """
+    for place in range(training.progress.reports, len(report_at)):
+        epoch = report_at[place]
+        training.advance(epoch)
+        val_loss, val_accuracy, scored = training.score()
+        now = training.progress
+        said = Report(
+            place=place,
+            epoch=epoch,
+            train_loss=now.loss_sum / now.seen,
+            train_accuracy=now.correct / now.seen,
+            val_loss=val_loss,
+            val_accuracy=val_accuracy,
+            train_s=now.train_s,
+            images=training.images_seen,
+        )
+        if not said.finite:
+            raise Diverged(f"the loss became {said.train_loss} in epoch {math.ceil(epoch)}")
+        if val_accuracy > now.best_val_accuracy:
+            now = replace(now, best_epoch=epoch, best_val_accuracy=val_accuracy)
+            training.best_weights = scored
+        training.progress = replace(now, reports=place + 1)
+        save(training.state())
+        report(said)
+    return Outcome(training.progress, nets.weights_to_bytes(training.best_weights), _peak_bytes())
+
+
+def _correct(labels: Any, logits: Any) -> Any:
+    """Number of rows of ``logits`` whose largest value is at the label."""
+    hits = tf.argmax(logits, axis=-1, output_type=tf.int32) == tf.cast(labels, tf.int32)
+    return tf.reduce_sum(tf.cast(hits, tf.float32))
+
+
+def _optimizer(spec: TrainSpec, steps: int) -> Any:
+    rate: Any = spec.learning_rate
+    if spec.schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(spec.learning_rate, steps)
+    elif spec.schedule == "one_cycle":
+        up = max(1, steps // 4)
+        rate = keras.optimizers.schedules.CosineDecay(
+            spec.learning_rate / 25, max(1, steps - up), warmup_target=spec.learning_rate, warmup_steps=up
+        )
+    if spec.optimizer == "sgd":
+        return keras.optimizers.SGD(rate, momentum=spec.momentum, nesterov=spec.momentum > 0)
+    if spec.optimizer == "adamw":
+        return keras.optimizers.AdamW(rate, weight_decay=spec.weight_decay)
+    return keras.optimizers.Adam(rate)
+
+
+def _peak_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
