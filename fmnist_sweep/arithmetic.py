@@ -48,7 +48,7 @@ class NetCost:
     activation_elements: int
 
     def training_bytes(self, train: TrainSpec) -> int:
-        """Rough peak memory of training in bytes: weights, gradients, optimizer slots, activations and their gradients."""
+        """Rough peak of training, in bytes: weights, gradients, optimizer slots, twice the activations of a batch."""
         slots = {"adam": 2, "adamw": 2, "sgd": 1 if train.momentum else 0}[train.optimizer]
         state = self.parameters * (2 + slots) * FLOAT_BYTES
         return state + 2 * self.activation_elements * train.batch_size * FLOAT_BYTES

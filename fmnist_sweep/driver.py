@@ -67,7 +67,7 @@ class Driver:
         folder: StudyFolder,
         proposer: Proposer,
         executor: Executor,
-        watch: Callable[[StudyState, Event | None], None] = lambda state, event: None,
+        watch: Callable[[StudyState, Event | None], None] = lambda _state, _event: None,
         stopping: Callable[[], Stopping] = lambda: Stopping.NO,
     ) -> None:
         self._ledger = ledger

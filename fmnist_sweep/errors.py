@@ -13,8 +13,7 @@
     │   ├── TrackingError       the tracking server can't be used
     │   └── ExportError         a model that can't be exported or read back
     └── TrialError              one trial failed: recorded, the sweep goes on
-        ├── Diverged            the loss became infinite or NaN
-        └── WorkerLost          the worker died or hung, more often than is tolerated
+        └── Diverged            the loss became infinite or NaN
 
 A message is one line for a person: it names the thing, the value and what would be valid.
 """
@@ -84,9 +83,5 @@ class TrialError(SweepError):
     """One trial failed; it is recorded and the sweep goes on."""
 
 
-class Diverged(TrialError):
+class Diverged(TrialError):  # noqa: N818
     """The loss of a trial became infinite or NaN."""
-
-
-class WorkerLost(TrialError):
-    """The worker of a trial died or hung more often than is tolerated."""

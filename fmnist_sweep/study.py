@@ -1,0 +1,138 @@
+"""A study's identity: made once, written into its ledger, and compared with what the user asks for later."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from fmnist_sweep import config as sweeps
+from fmnist_sweep import provenance
+from fmnist_sweep.config import SweepConfig
+from fmnist_sweep.data import DataSource, PreparedData
+from fmnist_sweep.errors import StudyError
+from fmnist_sweep.ledger import Ledger
+from fmnist_sweep.settings import Settings
+
+_FREE = ("title", "study.trials", "study.keep_models", "lab")  # may change between runs of one study
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a study is to be: the sweep with the user's changes.
+
+    Attributes:
+        name: Of the study.
+        sweep: Name of the sweep.
+        config: With ``--epochs`` and ``--train-images`` worked in.
+        seed: Of everything drawn.
+    """
+
+    name: str
+    sweep: str
+    config: SweepConfig
+    seed: int
+
+
+def plan(settings: Settings) -> Plan:
+    """Reads the sweep and works the user's options into it; what is not given is as the study has it.
+
+    Raises:
+        UsageError: No such sweep.
+        ConfigError: Mistakes in its file.
+    """
+    sweep, config = sweeps.load(settings.sweep)
+    name = settings.study or sweep
+    old = stored(settings, name)
+    epochs = settings.epochs or old.get("options", {}).get("epochs")
+    train_images = settings.train_images or old.get("options", {}).get("train_images") or config.data.train_images
+    config = config.changed(epochs=epochs)
+    config = config.model_copy(update={"data": config.data.model_copy(update={"train_images": train_images})})
+    seed = settings.seed if settings.seed is not None else old.get("seed", 0)
+    return Plan(name, sweep, config, seed)
+
+
+def stored(settings: Settings, name: str) -> dict[str, Any]:
+    """The identity that a study under home has; empty if there is no such study."""
+    folder = settings.home.study(name)
+    if not folder.exists:
+        return {}
+    ledger = Ledger(folder.ledger)
+    try:
+        first = [event for event in ledger.events(limit=8) if event.kind == "study"]
+    finally:
+        ledger.close()
+    return first[0].body if first else {}
+
+
+def begin(ledger: Ledger, planned: Plan, settings: Settings, source: DataSource, data: PreparedData) -> dict[str, Any]:
+    """Writes the identity into a new ledger, or checks that an old one's is the same.
+
+    Returns:
+        The identity.
+
+    Raises:
+        StudyError: The ledger is of a study with another space, seed or data.
+    """
+    wanted = _identity(planned, settings, source, data)
+    ledger.append("study", **wanted)
+    found = next(event.body for event in ledger.events(limit=8) if event.kind == "study")
+    differences = list(_differences(_compared(found), _compared(wanted)))
+    if differences:
+        shown = "; ".join(differences[:4]) + (f"; and {len(differences) - 4} more" if len(differences) > 4 else "")
+        raise StudyError(
+            f"study {planned.name!r} exists with other settings: {shown}. "
+            "Ask for the same, choose another --study, or --fresh to start anew and keep the old one under another name"
+        )
+    return found
+
+
+def _identity(planned: Plan, settings: Settings, source: DataSource, data: PreparedData) -> dict[str, Any]:
+    return {
+        "id": uuid.uuid4().hex,
+        "name": planned.name,
+        "sweep": planned.sweep,
+        "title": planned.config.title,
+        "seed": planned.seed,
+        "config": planned.config.model_dump(mode="json"),
+        "options": {"epochs": settings.epochs, "train_images": settings.train_images},
+        "train_images": data.train_images,
+        "data": data.fingerprint,
+        "data_set": {
+            "name": "fashion-mnist",
+            "fingerprint": data.fingerprint,
+            "files": dict(source.md5),
+            "image_shape": list(data.image_shape),
+            "classes": list(data.class_names),
+            "training": data.train_images,
+            "validation": data.validation_images,
+        },
+        "versions": provenance.versions(),
+        "machine": provenance.machine(),
+        "environment": provenance.environment(),
+        "git_commit": provenance.git_commit(),
+        "created": time.time(),
+    }
+
+
+def _compared(identity: dict[str, Any]) -> dict[str, Any]:
+    """What must be the same in every run of a study, by dotted key."""
+    flat = dict(_flat("", {**identity["config"], "seed": identity["seed"], "data files": identity["data"]}))
+    flat["data.train_images"] = identity["train_images"]
+    return {key: value for key, value in flat.items() if not key.startswith(_FREE)}
+
+
+def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _flat(f"{prefix}.{key}" if prefix else key, inner)
+    else:
+        yield prefix, value
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key) != new.get(key):
+            yield f"{key} was {old.get(key, 'not set')}, now {new.get(key, 'not set')}"

@@ -1,0 +1,88 @@
+"""MLflow's client, loaded late and kept quiet; and what an address of a tracking server must be."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from fmnist_sweep.errors import TrackingError
+from fmnist_sweep.views.optuna_storage import masked
+
+_SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
+_NOT_OURS = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
+MODEL_NAME = "fmnist-sweep"
+ALIAS = "champion"
+
+
+def check_uri(uri: str, patience_s: float = 5.0) -> None:
+    """Finds out before the first trial whether a tracking server answers at ``uri``.
+
+    Raises:
+        TrackingError: No such kind of address, or nothing answers there.
+    """
+    scheme = urlsplit(uri).scheme.split("+")[0]
+    if scheme not in _SCHEMES:
+        raise TrackingError(
+            f"--tracking-uri {masked(uri)}: unknown kind of address; valid: {', '.join(f'{s}://' for s in _SCHEMES)}"
+        )
+    if scheme in ("http", "https"):
+        import requests
+
+        deadline = time.monotonic() + patience_s
+        while True:
+            try:
+                answer = requests.get(f"{uri.rstrip('/')}/health", timeout=patience_s)
+            except requests.RequestException as error:
+                if time.monotonic() >= deadline:
+                    raise TrackingError(
+                        f"--tracking-uri {masked(uri)}: no answer ({_why(error)}); "
+                        "start the server, or leave the option out for a local store"
+                    ) from None
+                time.sleep(0.5)
+                continue
+            if answer.ok:
+                return
+            raise TrackingError(f"--tracking-uri {masked(uri)}: /health answered {answer.status_code}, not 200")
+    elif scheme == "sqlite":
+        folder = Path(uri.split("///", 1)[-1]).parent
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise TrackingError(f"--tracking-uri {masked(uri)}: {folder} is no folder that can be written")
+
+
+def connect(uri: str) -> Any:
+    """An ``MlflowClient`` for ``uri``; importing MLflow takes seconds, so call this where nobody waits."""
+    for name in _NOT_OURS:
+        os.environ.pop(name, None)
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    for logger in ("mlflow", "alembic"):
+        logging.getLogger(logger).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from mlflow import MlflowClient
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def is_local(uri: str) -> bool:
+    """Whether the artifacts lie under the home folder too."""
+    return urlsplit(uri).scheme.split("+")[0] == "sqlite"
+
+
+def _why(error: Exception) -> str:
+    text = str(error)
+    for sign, words in (
+        ("Connection refused", "connection refused"),
+        ("timed out", "timed out"),
+        ("resolve", "unknown host"),
+        ("Name or service", "unknown host"),
+    ):
+        if sign in text:
+            return words
+    return type(error).__name__

@@ -1,0 +1,121 @@
+"""Shows a study in an Optuna storage, for Optuna's dashboard and for whoever reads studies with Optuna."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import optuna
+from optuna.trial import Trial, TrialState
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from fmnist_sweep import space
+from fmnist_sweep.config import SweepConfig
+from fmnist_sweep.errors import StorageError
+from fmnist_sweep.ledger import Event
+from fmnist_sweep.proposers.optuna import Recorder
+from fmnist_sweep.state import JobRecord, StudyState
+
+_STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+_KEY = "fmnist_sweep:trial"
+
+
+class OptunaView:
+    """See ``View``. Each trial is there from when it was asked for, under the ledger's number.
+
+    Args:
+        uri: SQLAlchemy's address of the storage.
+        study: Its name there.
+    """
+
+    name = "Optuna's storage"
+
+    def __init__(self, uri: str, study: str) -> None:
+        self._uri = uri
+        self._study_name = study
+        self._study: optuna.Study | None = None
+
+    def open(self, past: list[Event]) -> None:
+        """See ``View``."""
+        identity = next(event.body["id"] for event in past if event.kind == "study")
+        try:
+            self._study = optuna.create_study(
+                storage=self._uri, study_name=self._study_name, direction="maximize", load_if_exists=True
+            )
+        except (ArgumentError, NoSuchModuleError, ImportError) as error:
+            raise StorageError(f"--storage {masked(self._uri)}: {str(error).splitlines()[0]}") from None
+        except Exception as error:
+            raise StorageError(f"--storage {masked(self._uri)} can't be opened: {str(error).splitlines()[0]}") from None
+        owner = self._study.user_attrs.get("fmnist_sweep:id")
+        if (owner is None and self._study.trials) or owner not in (None, identity):
+            raise StorageError(
+                f"--storage {masked(self._uri)} holds another study named {self._study_name!r}; choose another --study"
+            )
+        if owner is None:
+            self._study.set_user_attr("fmnist_sweep:id", identity)
+
+    def take(self, event: Event, state: StudyState) -> None:
+        """See ``View``."""
+        job = state.jobs.get(event.job)
+        if job is None or job.kind != "trial":
+            return
+        if event.kind == "asked":
+            self._add(job, state)
+        elif event.kind == "ended":
+            self._end(job)
+
+    def _add(self, job: JobRecord, state: StudyState) -> None:
+        study = self._opened()
+        if job.number < len(study.get_trials(deepcopy=False)):
+            return
+        config = SweepConfig.model_validate(state.study["config"])
+        recorder = Recorder(job.drawn)
+        space.sample(config, recorder, input_shape=job.arch.input_shape, classes=job.arch.classes)
+        study.add_trial(
+            optuna.create_trial(
+                state=TrialState.RUNNING,
+                params=job.drawn,
+                distributions=recorder.distributions,
+                user_attrs={_KEY: job.key, "net": job.arch.short, "fingerprint": job.fingerprint},
+            )
+        )
+
+    def _end(self, job: JobRecord) -> None:
+        study = self._opened()
+        frozen = study.get_trials(deepcopy=False)[job.number]
+        if frozen.state.is_finished():
+            return
+        trial = Trial(study, frozen._trial_id)
+        for report in job.reports:
+            if report.place not in frozen.intermediate_values:
+                trial.report(report.val_accuracy, report.place)
+        if job.reason:
+            trial.set_user_attr("reason", job.reason)
+        if job.state == "complete":
+            study.tell(job.number, job.best)
+        else:
+            study.tell(job.number, state=_STATES[job.state])
+
+    def _opened(self) -> Any:
+        if self._study is None:
+            raise StorageError("Optuna's storage is not open")
+        return self._study
+
+
+def masked(uri: str) -> str:
+    """``uri`` with a password, if there is one, replaced by ***."""
+    return re.sub(r"(//[^/:@]*):[^/@]*@", r"\1:***@", uri)
+
+
+def move_aside(uri: str, study: str, to: str) -> None:
+    """Renames a study in a storage, if it is there.
+
+    Raises:
+        StorageError: The storage can't be used.
+    """
+    try:
+        if study in optuna.get_all_study_names(uri):
+            optuna.copy_study(from_study_name=study, from_storage=uri, to_storage=uri, to_study_name=to)
+            optuna.delete_study(study_name=study, storage=uri)
+    except Exception as error:
+        raise StorageError(f"--storage {masked(uri)}: {str(error).splitlines()[0]}") from None
