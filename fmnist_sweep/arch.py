@@ -139,7 +139,7 @@ class ArchSpec:
     @property
     def short(self) -> str:
         """The net in one short line, as tables show it."""
-        parts = [f"{len(self.blocks)}x conv {self.filters_text}" if self.blocks else "no conv"]
+        parts = [f"{len(self.blocks)}x conv {self.filters_text}{self._convolutions}" if self.blocks else "no conv"]
         if self.batch_norm != "none":
             where = self.batch_norm.removesuffix("_activation")
             parts.append(f"bn {where}" + ("+logits" if self.bn_logits else ""))
@@ -150,6 +150,18 @@ class ArchSpec:
         dense = "dense " + "-".join(str(units) for units in self.dense) if self.dense else ""
         parts.extend(text for text in (head, dense) if text)
         return " · ".join(parts)
+
+    @property
+    def _convolutions(self) -> str:
+        """What the blocks' convolutions have that is not as usual (one of 3x3, max-pooled)."""
+        notes = []
+        if any(block.kernel_size != 3 for block in self.blocks):
+            notes.append(f" k{_same([block.kernel_size for block in self.blocks])}")
+        if any(block.convs != 1 for block in self.blocks):
+            notes.append(f" x{_same([block.convs for block in self.blocks])}")
+        if any(block.pooling == "average" for block in self.blocks):
+            notes.append(" avg")
+        return "".join(notes)
 
     @property
     def filters_text(self) -> str:

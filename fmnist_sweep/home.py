@@ -5,8 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,21 @@ class StudyFolder:
         """Whether the study was ever started."""
         return self.ledger.exists()
 
+    @property
+    def in_use(self) -> bool:
+        """Whether a driver holds the study now."""
+        try:
+            file = os.open(self.path / "lock", os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(file)
+        return False
+
     def job(self, key: str) -> Path:
         """The folder of one job."""
         return self.path / "jobs" / checked_name("job", key)
@@ -64,7 +80,7 @@ class StudyFolder:
         file = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _lock(file)
             except OSError:
                 owner = os.pread(file, 32, 0).decode(errors="replace").strip()
                 raise StudyError(
@@ -76,6 +92,16 @@ class StudyFolder:
             yield
         finally:
             os.close(file)
+
+
+def _lock(file: int) -> None:
+    """Takes the lock; a moment's patience, as whoever asks ``in_use`` holds it for an instant."""
+    for _ in range(10):
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(0.05)
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,13 @@ class Variant:
     about: str
 
 
+def check_names(names: Iterable[str]) -> None:
+    """Raises UsageError if one of ``names`` is neither ``all`` nor one of the lab's nets."""
+    for name in names:
+        if name not in (*NAMES, "all"):
+            raise UsageError(f"lab variant {name!r} is unknown; valid: all, {', '.join(NAMES)}")
+
+
 def variants(
     wanted: Iterable[str] = ("all",),
     *,
@@ -54,9 +61,7 @@ def variants(
         UsageError: An unknown name.
     """
     names = list(wanted)
-    unknown = [name for name in names if name not in (*NAMES, "all")]
-    if unknown:
-        raise UsageError(f"lab variant {unknown[0]!r} is unknown; valid: all, {', '.join(NAMES)}")
+    check_names(names)
     recipe = replace(PROTOCOL, epochs=epochs, seed=seed)
     one = (BlockSpec(32),)
     three = (BlockSpec(32), BlockSpec(64), BlockSpec(128))
@@ -80,3 +85,25 @@ def variants(
         ),
     )
     return [variant for variant in every if "all" in names or variant.name in names]
+
+
+def seeded(
+    wanted: Iterable[str],
+    seeds: Iterable[int],
+    *,
+    input_shape: tuple[int, int, int],
+    classes: int,
+    epochs: int = PROTOCOL.epochs,
+) -> list[Variant]:
+    """The lab's nets, each under every seed; all but the first seed's have it in their name.
+
+    Raises:
+        UsageError: An unknown name.
+    """
+    found: list[Variant] = []
+    names = list(wanted)
+    for turn, seed in enumerate(seeds):
+        for variant in variants(names, input_shape=input_shape, classes=classes, epochs=epochs, seed=seed):
+            name = variant.name if turn == 0 else f"{variant.name}-seed{seed}"
+            found.append(replace(variant, name=name))
+    return found

@@ -87,7 +87,10 @@ class Ledger:
 
         Raises:
             LedgerError: It could not be written; nothing was recorded.
+            ValueError: ``job`` or ``place`` was given by name, which would make it part of the body.
         """
+        if body.keys() & {"job", "place"}:
+            raise ValueError(f"event {kind!r}: job and place are positional, not part of the body")
         now = self._clock_start + time.monotonic()  # a clock that is set back must not reorder events
         text = json.dumps(body, sort_keys=True)
         with self._lock, self._told():

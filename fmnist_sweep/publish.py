@@ -55,10 +55,7 @@ def publish(uri: str, wanted: list[Publication], example: Path) -> dict[str, str
     Raises:
         ExportError: Weights that are missing or were altered.
     """
-    import mlflow
-
     client = connect(uri)
-    mlflow.set_tracking_uri(uri)
     return {item.key: _logged(client, item) or _log(client, item, example) for item in wanted}
 
 
@@ -119,10 +116,22 @@ def _logged(client: Any, item: Publication) -> str:
     return ""
 
 
+class _KerasFlavor:
+    """mlflow.keras, which writes the input example before it has made the folder for it (MLflow 3.17)."""
+
+    __name__ = "mlflow.keras"
+
+    @staticmethod
+    def save_model(path: str, **options: Any) -> None:
+        import mlflow
+
+        Path(path).mkdir(parents=True, exist_ok=True)
+        mlflow.keras.save_model(path=path, **options)
+
+
 def _log(client: Any, item: Publication, example: Path) -> str:
-    import mlflow
     import numpy as np
-    from mlflow.models import infer_signature
+    from mlflow.models import Model, infer_signature
 
     from fmnist_sweep.model import rebuild
 
@@ -134,15 +143,18 @@ def _log(client: Any, item: Publication, example: Path) -> str:
     before = client.get_run(item.run_id).info
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with mlflow.start_run(run_id=item.run_id):
-            info = mlflow.keras.log_model(
-                model,
-                name="model",
-                signature=infer_signature(image, probabilities),
-                input_example=image,
-                pip_requirements=[f"{name}=={version(name)}" for name in ("tensorflow", "keras", "numpy")],
-                tags={"sweep.model_sha256": item.sha256},
-                metadata={"classes": list(item.class_names), "input": "raw pixels, 0 to 255"},
-            )
-    client.set_terminated(item.run_id, before.status, end_time=before.end_time)  # logging a model is not training
+        info = Model.log(
+            artifact_path=None,
+            name="model",
+            flavor=_KerasFlavor(),
+            run_id=item.run_id,
+            model=model,
+            signature=infer_signature(image, probabilities),
+            input_example=image,
+            pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "tensorflow", "keras", "numpy")],
+            tags={"sweep.model_sha256": item.sha256},
+            metadata={"classes": list(item.class_names), "input": "raw pixels, 0 to 255"},
+        )
+    if client.get_run(item.run_id).info.end_time != before.end_time:  # logging a model is not training
+        client.set_terminated(item.run_id, before.status, end_time=before.end_time)
     return str(info.model_uri)

@@ -151,6 +151,31 @@ class RandomSuggest:
         return low * (high / low) ** self._random.random() if log else self._random.uniform(low, high)
 
 
+class Sizes:
+    """Random draws that note how many values each had to choose from."""
+
+    def __init__(self, seed: int | str) -> None:
+        self._random = random.Random(seed)
+        self.sizes: list[int] = []
+
+    def choice(self, name: str, choices: Sequence[Scalar]) -> Scalar:  # noqa: ARG002
+        """See ``Suggest``."""
+        self.sizes.append(len(choices))
+        return self._random.choice(choices)
+
+    def whole(self, name: str, low: int, high: int, step: int, log: bool) -> int:  # noqa: ARG002
+        """See ``Suggest``."""
+        return int(self.choice(name, range(low, high + 1, step)))
+
+    def real(self, name: str, low: float, high: float, step: float | None, log: bool) -> float:  # noqa: ARG002
+        """See ``Suggest``.
+
+        Raises:
+            Endless: The range has no step.
+        """
+        return float(self.choice(name, _steps(name, low, high, step)))
+
+
 class Endless(Exception):  # noqa: N818
     """The space has a continuous range: it can't be listed."""
 
@@ -200,6 +225,10 @@ class _Replay:
         return int(self.choice(name, range(low, high + 1, step)))
 
     def real(self, name: str, low: float, high: float, step: float | None, log: bool) -> float:  # noqa: ARG002
-        if not step:
-            raise Endless(name)
-        return float(self.choice(name, [low + step * turn for turn in range(round((high - low) / step) + 1)]))
+        return float(self.choice(name, _steps(name, low, high, step)))
+
+
+def _steps(name: str, low: float, high: float, step: float | None) -> list[float]:
+    if not step:
+        raise Endless(name)
+    return [low + step * turn for turn in range(round((high - low) / step) + 1)]

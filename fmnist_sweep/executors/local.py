@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -23,7 +24,14 @@ from fmnist_sweep.executors.base import Died, Failed, Finished, Happening, Start
 from fmnist_sweep.executors.worker import work
 from fmnist_sweep.trial import RunTrial, TrialJob, run_trial
 
+WORKER_BYTES = 1_500_000_000
 PRELOAD = ("fmnist_sweep.executors.preload",)
+
+
+def auto_workers() -> int:
+    """One worker a core, as far as the memory goes."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(1, min(len(usable_cores()), memory // WORKER_BYTES))
 
 
 def usable_cores() -> list[int]:
@@ -38,7 +46,6 @@ class _Worker:
     process: BaseProcess
     pipe: Connection
     slot: int
-    ended: bool = False
 
 
 class LocalExecutor:
@@ -120,11 +127,11 @@ class LocalExecutor:
             while worker.pipe.poll():
                 said: Happening = worker.pipe.recv()
                 found.append(said)
-                worker.ended = worker.ended or isinstance(said, (Finished, Failed))
+                if isinstance(said, (Finished, Failed)):
+                    self.cancel(key)  # all is on disk and said: no need to wait for TensorFlow's farewell
+                    break
         except (EOFError, OSError):
-            code = self._forget(key)
-            if not worker.ended:
-                found.append(Died(key, _cause(code)))
+            found.append(Died(key, _cause(self._forget(key))))
         return found
 
     def _forget(self, key: str) -> int | None:
@@ -132,6 +139,12 @@ class LocalExecutor:
         worker.process.join()
         worker.pipe.close()
         return worker.process.exitcode
+
+
+def warm_up() -> None:
+    """Starts the fork server, which loads TensorFlow while the caller does other things."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(list(PRELOAD))
+    forkserver.ensure_running()
 
 
 def call(function: Callable[..., Any], *args: Any, log: Path) -> Any:

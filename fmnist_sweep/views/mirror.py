@@ -98,6 +98,9 @@ class Mirror:
         except Exception as error:
             self.fatal = FatalError(f"{self._name} can't be used: {_line(error)}")
             return
+        self._follow(view, past, seq)
+
+    def _follow(self, view: View, past: list[Event], seq: int) -> None:
         state = StudyState.of(event for event in past if event.seq <= seq)
         while not self._closing.is_set():
             events = self._ledger.events(after=state.seq, limit=_BATCH)

@@ -59,6 +59,7 @@ def connect(uri: str) -> Any:
     for name in _NOT_OURS:
         os.environ.pop(name, None)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -66,8 +67,9 @@ def connect(uri: str) -> Any:
         logging.getLogger(logger).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from mlflow import MlflowClient
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+        import mlflow
+    mlflow.set_tracking_uri(uri)  # some of MLflow's calls know no other way to say it
+    return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 def is_local(uri: str) -> bool:

@@ -57,9 +57,10 @@ class MlflowView:
             if event.kind == "study":
                 self._study = event.body
             elif event.kind == "run":
-                self._runs[event.job or STUDY_RUN] = event.body["run_id"]
-            elif event.kind == "view" and "experiment_id" in event.body:
-                self._experiment = event.body["experiment_id"]
+                self._runs[event.job] = event.body["run_id"]
+            elif event.kind == "view":
+                self._experiment = event.body.get("experiment_id", self._experiment)
+                self._runs |= {STUDY_RUN: event.body["study_run_id"]} if "study_run_id" in event.body else {}
         if not self._experiment:
             self._experiment = self._make_experiment()
             self._ledger.append("view", "", 0, experiment_id=self._experiment)
@@ -165,7 +166,10 @@ class MlflowView:
             )
             run = made.info.run_id
         self._runs[key] = run
-        self._ledger.append("run", "" if key == STUDY_RUN else key, run_id=run)
+        if key == STUDY_RUN:
+            self._ledger.append("view", "", 1, study_run_id=run)
+        else:
+            self._ledger.append("run", key, run_id=run)
         return run
 
     def _find(self, key: str) -> str:

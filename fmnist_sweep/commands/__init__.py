@@ -1,0 +1,1 @@
+"""What each command does, one file a command; nothing here parses options or chooses an exit code."""

@@ -1,0 +1,116 @@
+"""``predict``: classifies images with an exported model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from fmnist_sweep import exporting, provenance
+from fmnist_sweep.data import read_idx
+from fmnist_sweep.errors import DataError, UsageError
+
+_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
+_SHOWN = 20
+
+
+def predict(model: Path, inputs: list[Path], *, invert: bool, console: Console) -> dict[str, Any]:
+    """Classifies every image of ``inputs``; see the command line's ``predict``.
+
+    Raises:
+        SweepError: No such model or image, or images of another shape.
+    """
+    if not inputs:
+        raise UsageError("no input given; valid: image files, .npy or IDX files")
+    manifest = exporting.read_manifest(model)
+    shape: tuple[int, int, int] = manifest["shape"]
+    batches = [(path, _read(path, shape, invert)) for path in inputs]
+    provenance.quiet_tensorflow()
+    import keras
+
+    net = keras.models.load_model(manifest["model"], safe_mode=True)
+    found: list[dict[str, Any]] = []
+    for path, images in batches:
+        probabilities = np.concatenate(
+            [net.predict_on_batch(images[start : start + 500]) for start in range(0, len(images), 500)]
+        )
+        for place, row in enumerate(probabilities):
+            label = int(row.argmax())
+            found.append(
+                {
+                    "input": str(path) if len(images) == 1 else f"{path}[{place}]",
+                    "label": label,
+                    "class": manifest["classes"][label],
+                    "probability": round(float(row[label]), 6),
+                }
+            )
+    _show(found, console)
+    return {"predictions": found}
+
+
+def _read(path: Path, shape: tuple[int, int, int], invert: bool) -> NDArray[np.float32]:
+    """Images as float32 (n, height, width, channels), 0 to 255."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    if path.suffix.lower() in _PICTURES:
+        images = _picture(path, shape)
+    elif path.suffix == ".npy":
+        images = _array(path)
+    else:
+        images = read_idx(path)
+    pixels: NDArray[np.float32] = _shaped(path, images, shape).astype(np.float32)
+    return np.float32(255) - pixels if invert else pixels
+
+
+def _picture(path: Path, shape: tuple[int, int, int]) -> NDArray[Any]:
+    from PIL import Image, UnidentifiedImageError
+
+    height, width, channels = shape
+    try:
+        with Image.open(path) as picture:
+            fitting = picture.convert("L" if channels == 1 else "RGB")
+            if fitting.size != (width, height):
+                fitting = fitting.resize((width, height), Image.Resampling.LANCZOS)
+            return np.asarray(fitting)[np.newaxis]
+    except (UnidentifiedImageError, OSError) as error:
+        raise DataError(f"{path}: no image that can be read ({error})") from None
+
+
+def _array(path: Path) -> NDArray[Any]:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise DataError(f"{path}: no .npy array that can be read ({error})") from None
+    if not isinstance(loaded, np.ndarray) or loaded.dtype.kind not in "uif":
+        raise DataError(f"{path}: holds {getattr(loaded, 'dtype', 'no array')}; valid: numbers from 0 to 255")
+    if loaded.size and (not np.isfinite(loaded).all() or loaded.min() < 0 or loaded.max() > 255):
+        raise DataError(f"{path}: holds values from {loaded.min()} to {loaded.max()}; valid: 0 to 255")
+    return loaded
+
+
+def _shaped(path: Path, images: NDArray[Any], shape: tuple[int, int, int]) -> NDArray[Any]:
+    """Adds the axes of batch and channel where they are left out."""
+    height, width, channels = shape
+    valid = [shape, (height, width)] if channels == 1 else [shape]
+    if images.shape in valid:
+        images = images[np.newaxis]
+    if channels == 1 and images.shape[1:] == (height, width):
+        images = images[..., np.newaxis]
+    if images.shape[1:] != shape or not len(images):
+        raise DataError(f"{path}: images of shape {images.shape}; valid: one or more of {height}x{width}x{channels}")
+    return images
+
+
+def _show(found: list[dict[str, Any]], console: Console) -> None:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("input", "class", "probability"):
+        table.add_column(name, justify="right" if name == "probability" else "left")
+    for row in found[:_SHOWN]:
+        table.add_row(row["input"], row["class"], f"{100 * row['probability']:.1f} %")
+    console.print(table)
+    if len(found) > _SHOWN:
+        console.print(f"and {len(found) - _SHOWN:,} more (all of them with --json)", highlight=False)

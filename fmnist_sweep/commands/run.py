@@ -1,0 +1,194 @@
+"""``run`` and ``lab``: a study from the command line, with signals, display and summary."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from fmnist_sweep import lab, session, study, summary
+from fmnist_sweep.data import PreparedData
+from fmnist_sweep.display import Display, Lines, LiveTable, Quiet, clock, percent
+from fmnist_sweep.driver import Stopping
+from fmnist_sweep.errors import UsageError
+from fmnist_sweep.lab import Variant
+from fmnist_sweep.session import Hooks, Session
+from fmnist_sweep.settings import Settings
+from fmnist_sweep.state import StudyState
+from fmnist_sweep.study import Plan
+from mlflow_server.addresses import compare_url
+
+LOCAL_UI = "http://127.0.0.1:5000"
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended: its exit code and the object for ``--json``."""
+
+    code: int
+    result: dict[str, Any]
+
+
+def run(settings: Settings, trials: int | None, *, with_lab: bool, fresh: bool, quiet: bool, console: Console) -> Ended:
+    """Runs or resumes a study; see the command line's ``run``."""
+    planned = study.plan(settings)
+    target = planned.config.study.trials if trials is None else trials
+    if target < 1:
+        raise UsageError(f"--trials is {target}; valid: 1 or more")
+
+    def variants(planned: Plan, data: PreparedData) -> Sequence[Variant]:
+        wanted = planned.config.lab.variants if with_lab else []
+        return lab.variants(
+            wanted,
+            input_shape=data.image_shape,
+            classes=data.classes,
+            epochs=_lab_epochs(settings, planned),
+            seed=planned.seed,
+        )
+
+    return _study(settings, planned, target, variants, fresh, quiet, console)
+
+
+def run_lab(settings: Settings, names: Sequence[str], seeds: int, *, quiet: bool, console: Console) -> Ended:
+    """Trains the lab's nets alone, each under several seeds; see the command line's ``lab``."""
+    if seeds < 1:
+        raise UsageError(f"--seeds is {seeds}; valid: 1 or more")
+    lab.check_names(names)
+    planned = study.plan(settings)
+
+    def variants(planned: Plan, data: PreparedData) -> Sequence[Variant]:
+        return lab.seeded(
+            names,
+            range(planned.seed, planned.seed + seeds),
+            input_shape=data.image_shape,
+            classes=data.classes,
+            epochs=_lab_epochs(settings, planned),
+        )
+
+    return _study(settings, planned, 0, variants, False, quiet, console)
+
+
+def _lab_epochs(settings: Settings, planned: Plan) -> int:
+    """The lab's five, unless the user or the sweep is content with fewer."""
+    return settings.epochs or min(lab.PROTOCOL.epochs, planned.config.epochs)
+
+
+def _study(
+    settings: Settings,
+    planned: Plan,
+    target: int,
+    variants: Callable[[Plan, PreparedData], Sequence[Variant]],
+    fresh: bool,
+    quiet: bool,
+    console: Console,
+) -> Ended:
+    display = _display(console, target, quiet)
+    try:
+        with _signals() as stopping:
+            ended = session.run(settings, planned, target, variants, Hooks(display.watch, stopping, display.say), fresh)
+    finally:
+        display.close()
+    url = address(settings, ended)
+    if not quiet:
+        show(console, ended, settings, url)
+    if ended.undelivered:
+        console.print(f"[bold]not delivered:[/] {ended.undelivered}; the same command delivers it", soft_wrap=True)
+    result = summary.as_json(ended.state, settings, target, ended.wall_s, url)
+    result["outcome"] = ended.outcome
+    code = INTERRUPTED if ended.outcome == "interrupted" else 1 if ended.undelivered else 0
+    return Ended(code, result)
+
+
+def _display(console: Console, target: int, quiet: bool) -> Display:
+    if quiet:
+        return Quiet()
+    return LiveTable(console, target) if console.is_terminal else Lines(console, target)
+
+
+@contextmanager
+def _signals() -> Iterator[Callable[[], Stopping]]:
+    """While it is entered, a first Ctrl-C or SIGTERM asks for an end at the next report, a second for one now."""
+    level = Stopping.NO
+
+    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        nonlocal level
+        level = Stopping.AT_NEXT_REPORT if level is Stopping.NO else Stopping.NOW
+        # A handler may come in the midst of a print, so it writes past all buffers.
+        if level is Stopping.AT_NEXT_REPORT:
+            os.write(sys.stderr.fileno(), b"\nstopping at the next checkpoint of each net; again to stop at once\n")
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: level
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def address(settings: Settings, ended: Session) -> str:
+    """Where MLflow compares the lab's nets and the best trials."""
+    base = settings.tracking_uri if settings.tracking_uri.startswith("http") else LOCAL_UI
+    state = ended.state
+    jobs = [*state.of_kind("lab"), *state.ranked()[: summary.BEST_SHOWN]]
+    runs = [job.run_id for job in jobs if job.run_id]
+    experiment = state.views.get("experiment_id")
+    return compare_url(base, experiment, runs) if experiment and runs else ""
+
+
+def show(console: Console, ended: Session, settings: Settings, url: str) -> None:
+    """Prints the table and what to do next."""
+    state, counts = ended.state, summary.counts(ended.state)
+    heading = {
+        "done": "done",
+        "exhausted": "the space has no other configuration",
+        "interrupted": "interrupted; the same command goes on from here",
+        "timeout": "out of time; the same command with a longer --timeout goes on from here",
+    }[ended.outcome]
+    console.print()
+    console.print(results_table(state))
+    console.print(f"[dim]{summary.SINGLE_SEED}[/]")
+    console.print()
+    total = sum(counts.values())
+    console.print(
+        f"{state.study['name']}: {heading}. {total} of {ended.target} trials "
+        f"({counts['complete']} complete, {counts['pruned']} pruned, {counts['failed']} failed) "
+        f"in {clock(state.wall_s)}.",
+        highlight=False,
+    )
+    epochs, seconds = summary.epochs_saved(state)
+    if epochs:
+        console.print(f"Pruning saved {epochs:.0f} epochs, {clock(seconds)} of training.", highlight=False)
+    if ended.champion:
+        console.print(f"{ended.champion}.", highlight=False)
+    home = "" if settings.home.path.name == "fmnist_runs" else f" --home {settings.home.path}"
+    name = "" if state.study["name"] == "default" else f" --study {state.study['name']}"
+    console.print("\nNext:", highlight=False)
+    if state.ranked():
+        console.print(f"  python -m fmnist_sweep export{home}{name}   take the best model away", soft_wrap=True)
+    console.print(f"  python -m fmnist_sweep ui{home}{name}   compare in MLflow", soft_wrap=True)
+    if url and not url.startswith(LOCAL_UI):
+        console.print(f"  {url}", soft_wrap=True, highlight=False)
+
+
+def results_table(state: StudyState) -> Table:
+    """The best trials and the lab's nets, side by side, in 80 columns."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("net", overflow="fold")
+    for name in ("parameters", "epochs", "accuracy", "training"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in summary.rows(state):
+        name = f"{row.name} ({row.note})" if row.note else row.name
+        first = Text.assemble((name, "" if row.lab else "bold"), "\n  ", (row.net, "dim"))
+        cells = [f"{row.parameters:,}", f"{row.epochs:g}", percent(row.val_accuracy), f"{row.seconds:.0f} s"]
+        table.add_row(first, *cells)
+    return table

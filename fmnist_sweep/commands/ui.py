@@ -1,0 +1,77 @@
+"""``ui``: MLflow's server over the local store, opened on the page that answers the question."""
+
+from __future__ import annotations
+
+import webbrowser
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+
+from fmnist_sweep import study, summary
+from fmnist_sweep.commands.export import read
+from fmnist_sweep.errors import StudyError, TrackingError
+from fmnist_sweep.settings import Settings
+from fmnist_sweep.state import StudyState
+from mlflow_server import ServerError, ServerSettings, charts_url, compare_url, start, table_url
+
+
+def ui(
+    settings: Settings, *, port: int, browser: bool, console: Console, ready: Callable[[dict[str, Any]], None]
+) -> None:
+    """Serves until Ctrl-C; see the command line's ``ui``.
+
+    Args:
+        settings: Which home and study.
+        port: Where to listen on 127.0.0.1; 0 for any free one.
+        browser: Whether to open the page.
+        console: For people.
+        ready: Gets the addresses once they answer.
+
+    Raises:
+        SweepError: There is no study to show, or the server does not start.
+    """
+    name = settings.study or study.plan(settings).name
+    state = read(settings, name)
+    experiment = state.views.get("experiment_id")
+    if not experiment:
+        raise StudyError(f"study {name!r} is not in MLflow yet; run it first")
+    if settings.tracking_uri.startswith(("http://", "https://")):
+        _tell(console, _addresses(settings.tracking_uri, experiment, state), browser, ready)
+        return
+    console.print("starting MLflow's server, which takes up to 20 seconds")
+    server_settings = ServerSettings(
+        backend_store_uri=settings.mlflow, artifacts_destination=str(settings.home.artifacts.resolve()), port=port
+    )
+    try:
+        with start(server_settings, log=settings.home.path / "mlflow_server.log") as server:
+            _tell(console, _addresses(server.uri, experiment, state), browser, ready)
+            console.print("Ctrl-C ends the server")
+            server.wait()
+    except ServerError as error:
+        raise TrackingError(str(error)) from None
+    except KeyboardInterrupt:
+        console.print("server ended")
+
+
+def _addresses(base: str, experiment: str, state: StudyState) -> dict[str, Any]:
+    jobs = [*state.of_kind("lab"), *state.ranked()[: summary.BEST_SHOWN]]
+    runs = [job.run_id for job in jobs if job.run_id]
+    return {
+        "tracking_uri": base,
+        "compare_url": compare_url(base, experiment, runs) if runs else table_url(base, experiment),
+        "charts_url": charts_url(base, experiment),
+        "table_url": table_url(base, experiment),
+    }
+
+
+def _tell(console: Console, addresses: dict[str, Any], browser: bool, ready: Callable[[dict[str, Any]], None]) -> None:
+    for label, key in (
+        ("the lab's nets and the best trials side by side", "compare_url"),
+        ("all runs as a table", "table_url"),
+        ("all runs as charts", "charts_url"),
+    ):
+        console.print(f"{label}:\n  {addresses[key]}", soft_wrap=True, highlight=False)
+    if browser:
+        webbrowser.open(addresses["compare_url"])
+    ready(addresses)

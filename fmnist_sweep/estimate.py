@@ -1,0 +1,65 @@
+"""What a sweep will cost, by arithmetic and what was measured before; no TensorFlow is imported here.
+
+The model of the time of one training step is linear: arithmetic (three passes' worth of the forward
+pass's FLOPs), memory traffic (the values in the layers' outputs) and a fixed cost of a step and its
+optimizer. Its constants were fitted to trials on the machine named in README.md; where the home
+folder holds trials of this machine, their pace corrects them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import median
+
+from fmnist_sweep import arithmetic
+from fmnist_sweep.arch import ArchSpec, TrainSpec
+from fmnist_sweep.config import FidelitySection
+from fmnist_sweep.state import JobRecord
+
+_FLOPS_PER_S = 1.8e11
+_ACTIVATIONS_PER_S = 1.2e9
+_PARAMETERS_PER_S = 1.6e9
+_STEP_S = 3.5e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast this machine is beside the one the constants come from.
+
+    Attributes:
+        factor: Seconds here by seconds there.
+        trials: Trials that it was measured on; 0 for none.
+    """
+
+    factor: float = 1.0
+    trials: int = 0
+
+    @classmethod
+    def of(cls, jobs: Iterable[JobRecord]) -> Pace:
+        """The median over jobs that have trained."""
+        ratios = [
+            job.reports[-1].train_s / (image_s(job.arch, job.train) * job.reports[-1].images)
+            for job in jobs
+            if job.reports and not job.same_as
+        ]
+        return cls(median(ratios), len(ratios)) if ratios else cls()
+
+
+def image_s(arch: ArchSpec, train: TrainSpec) -> float:
+    """Seconds that one image of training takes on one core of the machine the constants come from."""
+    cost = arithmetic.cost(arch)
+    step = _STEP_S + cost.parameters / _PARAMETERS_PER_S
+    return 3 * cost.flops / _FLOPS_PER_S + cost.activation_elements / _ACTIVATIONS_PER_S + step / train.batch_size
+
+
+def expected_epochs(epochs: int, fidelity: FidelitySection) -> float:
+    """Mean epochs of a trial if at each rung the share that the pruner lets go on does."""
+    if fidelity.pruner == "none":
+        return float(epochs)
+    share = 1 / fidelity.reduction if fidelity.pruner == "asha" else 0.5
+    total, before, going_on = 0.0, 0.0, 1.0
+    for rung in [*(rung for rung in fidelity.rungs if rung < epochs), float(epochs)]:
+        total += going_on * (rung - before)
+        before, going_on = rung, going_on * share
+    return total

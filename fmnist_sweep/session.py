@@ -1,0 +1,255 @@
+"""One run of a study: puts the parts together, and takes them apart again in the right order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from fmnist_sweep import data as datasets
+from fmnist_sweep import proposers, publish, study, summary
+from fmnist_sweep.data import PreparedData
+from fmnist_sweep.driver import Driver, Outcome, Stopping
+from fmnist_sweep.errors import FatalError
+from fmnist_sweep.executors import Executor
+from fmnist_sweep.executors.inline import InlineExecutor
+from fmnist_sweep.executors.local import LocalExecutor, auto_workers, call, warm_up
+from fmnist_sweep.home import StudyFolder
+from fmnist_sweep.lab import Variant
+from fmnist_sweep.ledger import Event, Ledger
+from fmnist_sweep.proposers import Task
+from fmnist_sweep.publish import Publication
+from fmnist_sweep.settings import Settings
+from fmnist_sweep.state import JobRecord, StudyState
+from fmnist_sweep.study import Plan
+from fmnist_sweep.views import Mirror, View
+from fmnist_sweep.views.mlflow_client import check_uri, connect
+
+Watch = Callable[[StudyState, Event | None], None]
+MakeVariants = Callable[[Plan, PreparedData], Sequence[Variant]]
+_DELIVERY_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """How a run ended.
+
+    Attributes:
+        outcome: See ``driver.Outcome``.
+        state: Of the study, after everything.
+        target: Trials asked for.
+        wall_s: Seconds that this run took.
+        champion: A line on the registered model; "" where there is none.
+        undelivered: Why a view is behind; "" where none is.
+    """
+
+    outcome: Outcome
+    state: StudyState
+    target: int
+    wall_s: float
+    champion: str
+    undelivered: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """How a run talks to whoever started it.
+
+    Attributes:
+        watch: See ``Driver``.
+        stopping: See ``Driver``.
+        say: Gets lines for people on what is going on.
+    """
+
+    watch: Watch
+    stopping: Callable[[], Stopping]
+    say: Callable[[str], None]
+
+
+def run(
+    settings: Settings, planned: Plan, target: int, variants: MakeVariants, hooks: Hooks, fresh: bool = False
+) -> Session:
+    """Runs or resumes a study until ``target`` trials and the lab's variants have ended.
+
+    Raises:
+        SweepError: It can't be begun, or can't go on.
+    """
+    begun = time.monotonic()
+    settings.home.create()
+    check_uri(settings.mlflow)
+    if settings.executor == "local":
+        warm_up()
+    source = datasets.find(settings.data_dir, say=hooks.say)
+    data = datasets.prepare(source, settings.home.data, train_images=planned.config.data.train_images)
+    folder = settings.home.study(planned.name)
+    if fresh and folder.exists:
+        hooks.say(f"the old study is now {move_aside(settings, planned.name)!r}")
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with folder.locked():
+        ledger = Ledger(folder.ledger)
+        try:
+            identity = study.begin(ledger, planned, settings, source, data)
+            ledger.append("session", "", len(ledger.events()), began=time.time())
+            lab = variants(planned, data)
+            with _mirrors(settings, ledger, planned, lab) as mirrors:
+                task = Task(planned.config, data.image_shape, data.classes, identity["seed"])
+                outcome = _drive(settings, ledger, task, data, folder, mirrors, target, lab, hooks)
+                trouble, champion = _finish(settings, ledger, data, folder, mirrors, hooks)
+                state = StudyState.of(ledger.events())
+                text = summary.markdown(state, settings)
+                ledger.append("summary", "", state.seq, markdown=text)
+                trouble = trouble or _drain(mirrors, _DELIVERY_S)
+            state = StudyState.of(ledger.events())
+        finally:
+            ledger.close()
+    return Session(outcome, state, target, time.monotonic() - begun, champion, trouble)
+
+
+def _drive(
+    settings: Settings,
+    ledger: Ledger,
+    task: Task,
+    data: PreparedData,
+    folder: StudyFolder,
+    mirrors: list[Mirror],
+    target: int,
+    lab: Sequence[Variant],
+    hooks: Hooks,
+) -> Outcome:
+    def stopping() -> Stopping:
+        return Stopping.NOW if any(mirror.fatal for mirror in mirrors) else hooks.stopping()
+
+    executor = _executor(settings, folder)
+    try:
+        driver = Driver(
+            ledger=ledger,
+            task=task,
+            data=data,
+            folder=folder,
+            proposer=proposers.make(task),
+            executor=executor,
+            watch=hooks.watch,
+            stopping=stopping,
+        )
+        outcome = driver.run(target, lab, settings.timeout_s)
+    finally:
+        executor.close()
+    for mirror in mirrors:
+        if mirror.fatal:
+            raise mirror.fatal
+    return outcome
+
+
+def _executor(settings: Settings, folder: StudyFolder) -> Executor:
+    if settings.executor == "inline":
+        return InlineExecutor()
+    return LocalExecutor(settings.workers or auto_workers(), log=folder.log)
+
+
+@contextmanager
+def _mirrors(settings: Settings, ledger: Ledger, planned: Plan, lab: Sequence[Variant]) -> Iterator[list[Mirror]]:
+    def runs() -> View:
+        from fmnist_sweep.views.mlflow_runs import MlflowView
+
+        about = {variant.name: variant.about for variant in lab}
+        return MlflowView(settings.mlflow, ledger, settings.home.artifacts, about)
+
+    def storage() -> View:
+        from fmnist_sweep.views.optuna_storage import OptunaView
+
+        return OptunaView(settings.optuna, planned.name)
+
+    mirrors = [Mirror(ledger, runs), Mirror(ledger, storage)]
+    try:
+        yield mirrors
+    finally:
+        for mirror in mirrors:
+            mirror.close()
+
+
+def _drain(mirrors: list[Mirror], timeout_s: float) -> str:
+    """Waits for the views; says which is behind and why, or nothing."""
+    deadline = time.monotonic() + timeout_s
+    behind = [mirror for mirror in mirrors if not mirror.drain(max(1.0, deadline - time.monotonic()))]
+    return "; ".join(mirror.trouble or "a view is slow" for mirror in behind)
+
+
+def _finish(
+    settings: Settings,
+    ledger: Ledger,
+    data: PreparedData,
+    folder: StudyFolder,
+    mirrors: list[Mirror],
+    hooks: Hooks,
+) -> tuple[str, str]:
+    """Delivers the runs, then logs the kept models and moves the alias.
+
+    Returns:
+        What could not be delivered, and a line on the champion.
+    """
+    trouble = _drain(mirrors, _DELIVERY_S)
+    state = StudyState.of(ledger.events())
+    best = state.ranked()[:1]
+    wanted = [job for job in state.jobs.values() if job.kept and not job.model_uri and job.run_id]
+    if trouble or not (wanted or best):
+        return trouble, ""
+    hooks.say(f"logging {len(wanted)} models" if wanted else "checking the champion")
+    try:
+        if wanted:
+            items = [publication(job, folder, data) for job in wanted]
+            for key, model_uri in call(publish.publish, settings.mlflow, items, data.images, log=folder.log).items():
+                ledger.append("model", key, model_uri=model_uri)
+        if not best:
+            return "", ""
+        top = StudyState.of(ledger.events()).jobs[best[0].key]
+        identity = state.study["id"]
+        item = publication(top, folder, data)
+        return "", str(call(publish.crown, settings.mlflow, item, top.model_uri, identity, log=folder.log))
+    except RuntimeError as error:
+        return f"models: {error}", ""
+
+
+def publication(job: JobRecord, folder: StudyFolder, data: PreparedData) -> Publication:
+    """What ``publish`` needs to know of a kept model.
+
+    Raises:
+        FatalError: The job has no weights.
+    """
+    if job.result is None:
+        raise FatalError(f"{job.key} has no model: it is {job.state}")
+    return Publication(
+        key=job.key,
+        run_id=job.run_id,
+        arch=job.arch,
+        weights=folder.job(job.key) / "weights.npz",
+        sha256=job.result.weights_sha256,
+        val_accuracy=job.result.best_val_accuracy,
+        class_names=data.class_names,
+    )
+
+
+def move_aside(settings: Settings, name: str) -> str:
+    """Gives a study another name, everywhere, and returns that name.
+
+    Raises:
+        StudyError: It is being run.
+        TrackingError: MLflow can't rename its experiment.
+    """
+    folder = settings.home.study(name)
+    with folder.locked():
+        ledger = Ledger(folder.ledger)
+        state = StudyState.of(ledger.events())
+        ledger.close()
+        aside = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        experiment = state.views.get("experiment_id")
+        if experiment:
+            try:
+                connect(settings.mlflow).rename_experiment(experiment, aside)
+            except Exception as error:
+                raise FatalError(f"MLflow can't rename experiment {name!r}: {error}") from None
+        from fmnist_sweep.views import optuna_storage
+
+        optuna_storage.move_aside(settings.optuna, name, aside)
+        folder.path.rename(settings.home.study(aside).path)
+    return aside

@@ -1,0 +1,44 @@
+"""Addresses of MLflow's pages (3.17) that show training runs at once, ready to compare."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from urllib.parse import quote
+
+# Without it the pages open for GenAI, with traces in place of runs.
+_WORKFLOW = "workflowType=machine_learning"
+
+
+def table_url(base: str, experiment_id: str) -> str:
+    """The experiment's runs as a table."""
+    return _runs_url(base, experiment_id, "TABLE")
+
+
+def charts_url(base: str, experiment_id: str) -> str:
+    """The experiment's runs as charts: bars for what is logged once, curves for what is logged by epoch."""
+    return _runs_url(base, experiment_id, "CHART")
+
+
+def compare_url(base: str, experiment_id: str, run_ids: Sequence[str]) -> str:
+    """The parallel-coordinates comparison of these runs.
+
+    Raises:
+        ValueError: No run is given.
+    """
+    if not run_ids:
+        raise ValueError("a comparison needs at least one run; valid: a list of run ids")
+    # The page looks for a parameter named "?runs", so the runs must come first.
+    return f"{_root(base)}/compare-runs?runs={_listed(run_ids)}&experiments={_listed([experiment_id])}&{_WORKFLOW}"
+
+
+def _runs_url(base: str, experiment_id: str, mode: str) -> str:
+    return f"{_root(base)}/experiments/{quote(experiment_id, safe='')}/runs?compareRunsMode={mode}&{_WORKFLOW}"
+
+
+def _root(base: str) -> str:
+    return f"{base.rstrip('/')}/#"
+
+
+def _listed(ids: Sequence[str]) -> str:
+    return quote(json.dumps(list(ids), separators=(",", ":")), safe="")
