@@ -208,7 +208,7 @@ class Driver:
             if job.key in self._queue:
                 self._queue.remove(job.key)
             for report in twin.reports:
-                self._record("report", job.key, report.place, **asdict(report))
+                self._record("report", job.key, report.place, **report.body)
             self._end(job.key, twin.state, f"the same net as {twin.key}", twin.result)
 
     # --- one job
@@ -241,7 +241,7 @@ class Driver:
         report = happening.report
         before = self.state.jobs[key].reports
         now = time.monotonic()
-        new = self._record("report", key, report.place, **asdict(report))
+        new = self._record("report", key, report.place, **report.body)
         job = self.state.jobs[key]
         pace = report.train_s / report.epoch  # seconds of training for one epoch
         following = next((point for point in job.report_at if point > report.epoch), report.epoch)

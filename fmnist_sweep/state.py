@@ -152,7 +152,7 @@ def _started(job: JobRecord, event: Event) -> JobRecord:
 
 
 def _reported(job: JobRecord, event: Event) -> JobRecord:
-    return replace(job, reports=(*job.reports, Report(**event.body)))
+    return replace(job, reports=(*job.reports, Report(place=event.place, **event.body)))
 
 
 def _ended(job: JobRecord, event: Event) -> JobRecord:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -81,6 +81,11 @@ class Report:
     val_accuracy: float
     train_s: float
     images: int
+
+    @property
+    def body(self) -> dict[str, float]:
+        """Everything but ``place``, as the ledger has it."""
+        return {name: value for name, value in asdict(self).items() if name != "place"}
 
     @property
     def finite(self) -> bool:
