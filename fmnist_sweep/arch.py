@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from fmnist_sweep import checks
@@ -51,6 +51,7 @@ class BlockSpec:
         checks.whole("convs", self.convs, 1, 3)
         checks.one_of("pooling", self.pooling, get_args(Pooling))
         checks.real("dropout", self.dropout, 0.0, 1.0, open_high=True)
+        _as_floats(self, "dropout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,7 @@ class ArchSpec:
         for units in self.dense:
             checks.whole("dense units", units, 1, 8192)
         checks.real("dense_dropout", self.dense_dropout, 0.0, 1.0, open_high=True)
+        _as_floats(self, "dense_dropout")
         self._check_together()
 
     def _check_together(self) -> None:
@@ -143,9 +145,8 @@ class ArchSpec:
         if self.batch_norm != "none":
             where = self.batch_norm.removesuffix("_activation")
             parts.append(f"bn {where}" + ("+logits" if self.bn_logits else ""))
-        rates = {block.dropout for block in self.blocks}
-        if rates - {0.0}:
-            parts.append("drop " + "-".join(_rate(block.dropout) for block in self.blocks[: len(rates)]))
+        if any(block.dropout for block in self.blocks):
+            parts.append(f"drop {_same([_rate(block.dropout) for block in self.blocks])}")
         head = "gap" if self.head == "global_average" else ""
         dense = "dense " + "-".join(str(units) for units in self.dense) if self.dense else ""
         parts.extend(text for text in (head, dense) if text)
@@ -215,6 +216,7 @@ class TrainSpec:
         checks.real("momentum", self.momentum, 0.0, 1.0, open_high=True)
         checks.one_of("precision", self.precision, get_args(Precision))
         checks.whole("seed", self.seed, 0, 2**31 - 1)
+        _as_floats(self, "learning_rate", "label_smoothing", "weight_decay", "momentum")
         if self.weight_decay and self.optimizer != "adamw":
             raise SpecError(f"weight_decay is {self.weight_decay!r} with optimizer {self.optimizer!r}; valid: 'adamw'")
         if self.momentum and self.optimizer != "sgd":
@@ -269,6 +271,7 @@ def contract_params(arch: ArchSpec, train: TrainSpec) -> dict[str, str | int | f
         "shift": train.shift,
         "label_smoothing": train.label_smoothing,
         "weight_decay": train.weight_decay,
+        "momentum": train.momentum,
         "precision": train.precision,
         "seed": train.seed,
     }
@@ -282,7 +285,13 @@ def _same(values: list[Any], empty: Any = "none") -> Any:
 
 
 def _rate(value: float) -> str:
-    return f"{value:.2f}".rstrip("0").lstrip("0") or "0"
+    return f"{value:.2f}".rstrip("0").rstrip(".").lstrip("0") or "0"
+
+
+def _as_floats(spec: object, *names: str) -> None:
+    """Makes 0, 0.0 and -0.0 one value, so that equal specs are written alike."""
+    for name in names:
+        object.__setattr__(spec, name, float(getattr(spec, name)) + 0.0)
 
 
 def _known(cls: type, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -290,4 +299,7 @@ def _known(cls: type, data: Mapping[str, Any]) -> dict[str, Any]:
     unknown = sorted(set(data) - names)
     if unknown:
         raise SpecError(f"{cls.__name__} has no {unknown[0]!r}; valid: {', '.join(sorted(names))}")
+    for field in fields(cls):
+        if field.default is MISSING and field.name not in data:
+            raise SpecError(f"{cls.__name__} lacks {field.name!r}")
     return dict(data)

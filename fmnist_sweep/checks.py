@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 
 from fmnist_sweep.errors import SpecError
@@ -10,7 +9,7 @@ from fmnist_sweep.errors import SpecError
 
 def one_of(name: str, value: object, choices: Collection[object]) -> None:
     """Raises SpecError unless ``value`` is one of ``choices``."""
-    if value not in choices:
+    if not any(type(value) is type(choice) and value == choice for choice in choices):
         raise SpecError(f"{name} is {value!r}; valid: {', '.join(repr(choice) for choice in choices)}")
 
 
@@ -22,8 +21,8 @@ def whole(name: str, value: object, low: int, high: int) -> None:
 
 def real(name: str, value: object, low: float, high: float, *, open_high: bool = False) -> None:
     """Raises SpecError unless ``value`` is finite and in [low, high] (or [low, high) with ``open_high``)."""
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not good or not low <= float(value) <= high or (open_high and float(value) == high):  # type: ignore[arg-type]
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not low <= value <= high or (open_high and value == high):  # type: ignore[operator]
         span = f"{low:g} to {'below ' if open_high else ''}{high:g}"
         raise SpecError(f"{name} is {value!r}; valid: a number from {span}")
 

@@ -26,12 +26,23 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="fmnist-sweep",
     help="Searches over architectures and hyperparameters of image classifiers, with an honest answer.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def whole(low: int) -> Callable[[str], int]:
+    """Reads a whole number of ``low`` or more, with an error that says so."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]+", text) or int(text) < low:
+            raise typer.BadParameter(f"{text!r}; valid: a whole number of {low} or more")
+        return int(text)
+
+    return parse
+
 
 Home = Annotated[
     Path, typer.Option("--home", metavar="DIR", envvar="FMNIST_SWEEP_HOME", help="Where everything is kept.")
@@ -49,7 +60,9 @@ Tracking = Annotated[
     ),
 ]
 Storage = Annotated[str, typer.Option("--storage", metavar="URI", help="Optuna's; by default SQLite under home.")]
-Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Of everything drawn; 0 for a new study.")]
+Seed = Annotated[
+    int | None, typer.Option("--seed", metavar="N", parser=whole(0), help="Of everything drawn; 0 for a new study.")
+]
 Workers = Annotated[str, typer.Option("--workers", metavar="N|auto", help="Nets trained at the same time.")]
 ExecutorOption = Annotated[
     str, typer.Option("--executor", metavar="local|inline", help="Processes, or this process (for debugging).")
@@ -57,9 +70,10 @@ ExecutorOption = Annotated[
 Timeout = Annotated[
     str, typer.Option("--timeout", metavar="TIME", help="Time for the study in all, as 90s, 45m or 2h.")
 ]
-Epochs = Annotated[int | None, typer.Option("--epochs", min=1, max=10_000, help="Instead of the sweep's.")]
+Epochs = Annotated[int | None, typer.Option("--epochs", metavar="N", parser=whole(1), help="Instead of the sweep's.")]
 TrainImages = Annotated[
-    int | None, typer.Option("--train-images", metavar="N", help="A smaller training set, for trying out.")
+    int | None,
+    typer.Option("--train-images", metavar="N", parser=whole(1), help="A smaller training set, for trying out."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors alone.")]
@@ -102,7 +116,7 @@ def told(command: Callable[..., None]) -> Callable[..., None]:
 @told
 def run(
     trials: Annotated[
-        int | None, typer.Option("--trials", metavar="N", help="Trials in all, earlier runs counted.")
+        int | None, typer.Option("--trials", metavar="N", parser=whole(1), help="Trials in all, earlier runs counted.")
     ] = None,
     sweep: Sweep = "default",
     study: Study = "",
@@ -138,7 +152,7 @@ def lab(
     variants: Annotated[
         str, typer.Option("--variants", metavar="NAME,...", help="The lab's nets to train, or all.")
     ] = "all",
-    seeds: Annotated[int, typer.Option("--seeds", metavar="N", help="Seeds for each net.")] = 1,
+    seeds: Annotated[int, typer.Option("--seeds", metavar="N", parser=whole(1), help="Seeds for each net.")] = 1,
     study: Study = "lab",
     home: Home = HOME,
     data_dir: DataDir = None,
@@ -187,8 +201,10 @@ def status(
 @told
 def preview(
     sweep: Sweep = "default",
-    trials: Annotated[int | None, typer.Option("--trials", metavar="N", min=1, help="For the estimate.")] = None,
-    samples: Annotated[int, typer.Option("--samples", metavar="N", min=1, max=400, help="Nets to show.")] = 10,
+    trials: Annotated[
+        int | None, typer.Option("--trials", metavar="N", parser=whole(1), help="For the estimate.")
+    ] = None,
+    samples: Annotated[int, typer.Option("--samples", metavar="N", parser=whole(1), help="Nets to show.")] = 10,
     home: Home = HOME,
     seed: Seed = None,
     workers: Workers = "auto",
@@ -316,8 +332,6 @@ def _settings(
         raise UsageError(f"--executor is {executor!r}; valid: local, inline")
     if workers != "auto" and (not workers.isdecimal() or not 1 <= int(workers) <= 1024):
         raise UsageError(f"--workers is {workers!r}; valid: auto, or a whole number from 1 to 1024")
-    if train_images is not None and train_images < 1:
-        raise UsageError(f"--train-images is {train_images}; valid: 1 or more")
     return Settings(
         home=HomeFolder(home),
         study=study,
@@ -366,4 +380,11 @@ def _finish(result: dict[str, Any], as_json: bool, code: int = 0) -> None:
 
 def main() -> None:
     """The entry point of ``fmnist-sweep``."""
-    app()
+    try:
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # else it is the parser's: a wrong option, value or command
+            raise
+        typer.echo(f"error: {error.format_message()}", err=True)
+        code = UsageError.exit_code
+    sys.exit(code if isinstance(code, int) else 0)

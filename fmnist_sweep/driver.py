@@ -15,15 +15,15 @@ from typing import Any, Literal
 
 from fmnist_sweep import arithmetic, pruning
 from fmnist_sweep.arch import ArchSpec, TrainSpec, fingerprint
-from fmnist_sweep.config import LimitsSection
 from fmnist_sweep.data import PreparedData
 from fmnist_sweep.errors import FatalError
 from fmnist_sweep.executors import Died, Executor, Failed, Finished, Happening, Reported
 from fmnist_sweep.home import StudyFolder
 from fmnist_sweep.lab import Variant
 from fmnist_sweep.ledger import Event, Ledger
-from fmnist_sweep.proposers import Ending, Proposal, Proposer, Task
-from fmnist_sweep.state import JobRecord, JobState, StudyState
+from fmnist_sweep.proposers import Past, Proposal, Proposer, Task
+from fmnist_sweep.schema import LimitsSection
+from fmnist_sweep.state import ENDED, JobRecord, JobState, StudyState
 from fmnist_sweep.trial import Kind, TrialJob, TrialResult
 
 Outcome = Literal["done", "exhausted", "interrupted", "timeout"]
@@ -52,7 +52,7 @@ class Driver:
         task: What is searched.
         data: The images.
         folder: The study's files.
-        proposer: Fresh; it is told the past from the ledger.
+        proposer: Asked with the past each time.
         executor: Where jobs run; closed by whoever made it.
         watch: Called after each event with the state, and about four times a second with None.
         stopping: Says how urgently to end; asked all the time.
@@ -114,6 +114,9 @@ class Driver:
             self._watch(self.state, None)
         if self._stopping() is not Stopping.NO:
             return "interrupted"
+        if not self._timed_out:
+            for job in self.state.trials("held"):
+                self._end_pruned(job)
         if self._timed_out and (self.state.unfinished() or len(self.state.trials()) < target):
             return "timeout"
         return "exhausted" if self._exhausted and len(self.state.trials()) < target else "done"
@@ -129,17 +132,11 @@ class Driver:
     # --- the past, and what is new to this run
 
     def _take_up(self, variants: Sequence[Variant]) -> None:
-        """Tells the proposer the past, and puts unfinished jobs and new lab nets in the queue."""
-        for job in self.state.trials():
-            self._proposer.recall(job.number, Proposal(job.arch, job.train, job.drawn))
-            for report in job.reports:
-                self._proposer.report(job.number, report.place, report.val_accuracy)
-            if job.state in ("complete", "pruned", "failed"):
-                self._tell(job)
+        """Puts unfinished jobs and new lab nets in the queue."""
         for job in self.state.unfinished():
-            if job.reports and self._stops(job):
-                self._end_pruned(job)
-            else:
+            if job.state == "running" and not self._goes_on(job):
+                self._record("held", job.key, job.attempts)
+            elif job.state != "held" and not job.same_as:
                 self._queue.append(job.key)
         for variant in variants:
             if variant.name not in self.state.jobs:
@@ -150,25 +147,38 @@ class Driver:
         """Starts jobs while there are free slots and work to do."""
         while len(self._running) < self._executor.slots:
             self._settle_shared()
-            if not self._queue and not self._propose(target):
+            key = self._next(target)
+            if key is None:
                 return
+            self._submit(self.state.jobs[key])
+
+    def _next(self, target: int) -> str | None:
+        """What to train next: what waits, a held trial that belongs to the best, a new one, a finalist."""
+        config = self._task.config
+        while True:
             if self._queue:
-                self._submit(self.state.jobs[self._queue.pop(0)])
+                return self._queue.pop(0)
+            held = pruning.promoted(self.state.trials(), config.fidelity)
+            if held is not None:
+                return held.key
+            if not self._propose(target):
+                break
+        final = pruning.last_chance(self.state.trials(), config.fidelity, config.study.keep_models)
+        return None if final is None else final.key
 
     def _propose(self, target: int) -> bool:
         """Asks for one more trial; False where there is none to be had."""
-        number = len(self.state.trials())
-        if number >= target or self._exhausted:
+        trials = self.state.trials()
+        if len(trials) >= target or self._exhausted:
             return False
-        taken = {job.fingerprint for job in self.state.trials()}
         limits = self._task.config.limits
-        proposal = self._proposer.ask(number, lambda it: it.fingerprint not in taken and within(it.arch, limits))
+        proposal = self._proposer.ask([_past(job) for job in trials], lambda it: within(it.arch, limits))
         if proposal is None:
             self._exhausted = True
             return False
         points = pruning.report_points(proposal.train.epochs, self._task.config.fidelity.rungs)
-        key = f"trial-{number:04d}"
-        self._ask(key, "trial", number, proposal.arch, proposal.train, proposal.drawn, points)
+        number = len(trials)
+        self._ask(f"trial-{number:04d}", "trial", number, proposal.arch, proposal.train, proposal.drawn, points)
         return True
 
     def _ask(
@@ -203,10 +213,8 @@ class Driver:
         """Gives jobs that share another's result that result, once it is there."""
         for job in list(self.state.unfinished()):
             twin = self.state.jobs.get(job.same_as)
-            if twin is None or twin.state not in ("complete", "pruned", "failed"):
+            if twin is None or twin.state not in ENDED:
                 continue
-            if job.key in self._queue:
-                self._queue.remove(job.key)
             for report in twin.reports:
                 self._record("report", job.key, report.place, **report.body)
             self._end(job.key, twin.state, f"the same net as {twin.key}", twin.result)
@@ -214,8 +222,6 @@ class Driver:
     # --- one job
 
     def _submit(self, job: JobRecord) -> None:
-        if job.same_as:
-            return  # settled when its twin ends
         self._record("started", job.key, job.attempts + 1)
         self._running[job.key] = time.monotonic() + _FIRST_REPORT_S
         self._executor.submit(
@@ -239,22 +245,30 @@ class Driver:
 
     def _take_report(self, key: str, happening: Reported) -> None:
         report = happening.report
-        before = self.state.jobs[key].reports
         now = time.monotonic()
-        new = self._record("report", key, report.place, **report.body)
+        self._record("report", key, report.place, **report.body)
         job = self.state.jobs[key]
         pace = report.train_s / report.epoch  # seconds of training for one epoch
         following = next((point for point in job.report_at if point > report.epoch), report.epoch)
         self._running[key] = now + max(_FIRST_REPORT_S / 3, _SLOWEST * pace * (following - report.epoch))
-        if new and job.kind == "trial":
-            self._proposer.report(job.number, report.place, report.val_accuracy)
-        if len(job.reports) > len(before) and self._stops(job):
-            self._executor.cancel(key)
-            self._end_pruned(job)
+        if not self._goes_on(job):
+            self._hold(job)
         elif self._wants_pause() and report.epoch < job.report_at[-1]:
             self._pause([key])
         else:
             self._executor.proceed(key)
+
+    def _goes_on(self, job: JobRecord) -> bool:
+        return pruning.goes_on(job, self.state.trials(), self._task.config.fidelity)
+
+    def _hold(self, job: JobRecord) -> None:
+        """Ends the worker of a trial that is not among the best now."""
+        self._executor.cancel(job.key)
+        if self._task.config.fidelity.pruner == "median":  # the median rule takes nothing back
+            self._end_pruned(job)
+            return
+        self._running.pop(job.key, None)
+        self._record("held", job.key, job.attempts)
 
     def _take_failure(self, key: str, happening: Failed) -> None:
         self._end(key, "failed", f"{happening.why}: {happening.message}", None)
@@ -293,17 +307,6 @@ class Driver:
             self._running.pop(key, None)
             self._record("paused", key, self.state.jobs[key].attempts)
 
-    def _stops(self, job: JobRecord) -> bool:
-        """Whether the pruner stops ``job`` at its last report."""
-        fidelity = self._task.config.fidelity
-        report = job.reports[-1]
-        if job.kind != "trial" or not pruning.compares_at(fidelity, job.report_at, report.place):
-            return False
-        if fidelity.pruner == "median":
-            return self._proposer.median_prunes(job.number)
-        others = pruning.scores_at(self.state.trials(), report.epoch, but=job.key)
-        return pruning.halving_stops(report.val_accuracy, others, fidelity.reduction)
-
     def _end_pruned(self, job: JobRecord) -> None:
         reason = f"pruned at epoch {job.epoch:g} with validation accuracy {job.reports[-1].val_accuracy:.4f}"
         self._end(job.key, "pruned", reason, TrialResult.so_far(job.reports))
@@ -312,18 +315,8 @@ class Driver:
         self._record("ended", key, state=state, reason=reason, result=asdict(result) if result else None)
         self._running.pop(key, None)
         job = self.state.jobs[key]
-        if job.kind == "trial":
-            self._tell(job)
         paths = TrialJob(key, job.arch, job.train, job.report_at, self._data, self._folder.job(key))
         paths.checkpoint.unlink(missing_ok=True)
-
-    def _tell(self, job: JobRecord) -> None:
-        """Tells the proposer the ending; a diverged trial teaches it that the place is bad."""
-        ending: Ending = job.state  # type: ignore[assignment]
-        value = job.best
-        if job.state == "failed" and job.reason.startswith("diverged"):
-            ending, value = "complete", _DIVERGED_VALUE
-        self._proposer.tell(job.number, ending, value)
 
     def _keep(self, key: str) -> None:
         """Keeps the weights of the lab's nets and of the best trials, and no others."""
@@ -333,6 +326,18 @@ class Driver:
             if job.kept and job.key not in best:
                 self._record("dropped", job.key)
                 (self._folder.job(job.key) / "weights.npz").unlink(missing_ok=True)
+
+
+def _past(job: JobRecord) -> Past:
+    """How a trial stands, for the proposer; a diverged one teaches it that the place is bad."""
+    scores = tuple(report.val_accuracy for report in job.reports)
+    proposal = Proposal(job.arch, job.train, job.drawn)
+    if job.state == "failed":
+        diverged = job.reason.startswith("diverged")
+        return Past(proposal, "complete" if diverged else "failed", scores, _DIVERGED_VALUE if diverged else None)
+    if job.state == "complete":
+        return Past(proposal, "complete", scores, job.best)
+    return Past(proposal, "stopped" if job.state in ("held", "pruned") else "running", scores, None)
 
 
 def within(arch: ArchSpec, limits: LimitsSection) -> bool:

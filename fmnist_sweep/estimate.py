@@ -14,7 +14,7 @@ from statistics import median
 
 from fmnist_sweep import arithmetic
 from fmnist_sweep.arch import ArchSpec, TrainSpec
-from fmnist_sweep.config import FidelitySection
+from fmnist_sweep.schema import FidelitySection
 from fmnist_sweep.state import JobRecord
 
 _FLOPS_PER_S = 1.8e11

@@ -1,17 +1,18 @@
-"""When to stop a trial early: successive halving over the rungs, as a pure function of the scores."""
+"""Which trials train on: successive halving over rungs, as pure functions of how the trials stand.
+
+A trial that comes to a rung and is not among the best there is held: its worker ends, its checkpoint stays.
+It is taken up again if it belongs to the best after all, and is pruned when the study ends.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from statistics import median
 
-from fmnist_sweep.config import FidelitySection
+from fmnist_sweep.schema import FidelitySection
 from fmnist_sweep.state import JobRecord
 
-
-def rung_places(report_at: tuple[float, ...], rungs: Sequence[float]) -> tuple[int, ...]:
-    """Indices into ``report_at`` at which trials are compared; the last report is never one of them."""
-    return tuple(place for place, epoch in enumerate(report_at[:-1]) if epoch in rungs)
+_MEDIAN_NEEDS = 5
 
 
 def report_points(epochs: int, rungs: Sequence[float]) -> tuple[float, ...]:
@@ -19,29 +20,62 @@ def report_points(epochs: int, rungs: Sequence[float]) -> tuple[float, ...]:
     return (*(rung for rung in rungs if rung < 1), *(float(epoch) for epoch in range(1, epochs + 1)))
 
 
-def halving_stops(score: float, others: Sequence[float], reduction: int) -> bool:
-    """Whether a trial stops at a rung: it is not among the best 1/reduction that have come there.
+def at_rung(job: JobRecord, fidelity: FidelitySection) -> bool:
+    """Whether the trial's last report is one where trials are compared; the last epoch never is."""
+    return (
+        job.kind == "trial"
+        and fidelity.pruner != "none"
+        and bool(job.reports)
+        and job.epoch in fidelity.rungs
+        and job.epoch < job.report_at[-1]
+    )
 
-    The asynchronous rule of successive halving (Li et al., A System for Massively Parallel
-    Hyperparameter Tuning, MLSys 2020, algorithm 2) in its stopping form: the decision falls as the
-    trial comes, against those that came before, and is not taken back. While fewer than
-    ``reduction`` have come, only a trial worse than the best of them stops.
 
-    Args:
-        score: Of the trial at this rung; higher is better.
-        others: Scores of all other trials that have come to this rung.
-        reduction: The eta of successive halving.
+def goes_on(job: JobRecord, trials: Iterable[JobRecord], fidelity: FidelitySection) -> bool:
+    """Whether a trial trains on past its last report.
+
+    ``asha`` is the asynchronous rule of successive halving (Li et al., A System for Massively Parallel
+    Hyperparameter Tuning, MLSys 2020, algorithm 2): of n trials that have come to a rung, the best
+    floor(n / reduction) go on, whenever they came. ``median`` lets those go on that are not below the
+    median of the others there, once there are five of them.
     """
+    if not at_rung(job, fidelity):
+        return True
+    score = score_at(job, job.epoch)
+    others = [found for other in trials if other.key != job.key and (found := score_at(other, job.epoch)) is not None]
+    if score is None:
+        return True
+    if fidelity.pruner == "median":
+        return len(others) < _MEDIAN_NEEDS or score >= median(others)
     better = sum(1 for other in others if other > score)
-    allowed = max(1, math.floor((len(others) + 1) / reduction))
-    return better >= allowed
+    return better < (len(others) + 1) // fidelity.reduction
 
 
-def scores_at(jobs: Sequence[JobRecord], epoch: float, but: str) -> list[float]:
-    """Validation accuracy at ``epoch`` of every job that reported there, the job ``but`` left out."""
-    return [report.val_accuracy for job in jobs if job.key != but for report in job.reports if report.epoch == epoch]
+def score_at(job: JobRecord, epoch: float) -> float | None:
+    """Validation accuracy of a trial at a report point, None if it has not come there."""
+    return next((report.val_accuracy for report in job.reports if report.epoch == epoch), None)
 
 
-def compares_at(section: FidelitySection, report_at: tuple[float, ...], place: int) -> bool:
-    """Whether a trial may be stopped at this report."""
-    return section.pruner != "none" and place in rung_places(report_at, section.rungs)
+def promoted(trials: Sequence[JobRecord], fidelity: FidelitySection) -> JobRecord | None:
+    """The held trial to take up again: of those that belong to the best now, the furthest, best one."""
+    held = [job for job in trials if job.state == "held" and goes_on(job, trials, fidelity)]
+    return max(held, key=_merit, default=None)
+
+
+def last_chance(trials: Sequence[JobRecord], fidelity: FidelitySection, finalists: int) -> JobRecord | None:
+    """The held trial to take up once no new one will come, so that ``finalists`` trials are trained in full.
+
+    None while trials that might yet do better are still below the last rung.
+    """
+    last = max((rung for rung in fidelity.rungs if any(rung < job.report_at[-1] for job in trials)), default=0.0)
+    under_way = [job for job in trials if job.state in ("waiting", "running")]
+    if any(job.epoch < last for job in under_way):
+        return None
+    complete = [job for job in trials if job.state == "complete"]
+    if len(complete) + len(under_way) >= finalists:
+        return None
+    return max((job for job in trials if job.state == "held"), key=_merit, default=None)
+
+
+def _merit(job: JobRecord) -> tuple[float, float, int]:
+    return job.epoch, job.reports[-1].val_accuracy, -job.number

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from fmnist_sweep.arch import ArchSpec, BlockSpec, Head, TrainSpec
-from fmnist_sweep.config import BLOCK_KEYS, TRAIN_KEYS, Domain, Scalar, SweepConfig
+from fmnist_sweep.schema import BLOCK_KEYS, TRAIN_KEYS, WHOLE_KEYS, Domain, Scalar, SweepConfig
 
 
 class Suggest(Protocol):
@@ -69,13 +69,15 @@ def sample(
         elif values["pooling"] != "none":
             height, width = height // 2, width // 2
         blocks.append(BlockSpec(**values))
+    bn_dense = bool(normalised and units and walk.value("bn_dense"))
+    bn_logits = bool(normalised and walk.value("bn_logits"))
     arch = ArchSpec(
         input_shape=input_shape,
         classes=classes,
         blocks=tuple(blocks),
-        batch_norm=batch_norm,
-        bn_dense=bool(normalised and units and walk.value("bn_dense")),
-        bn_logits=bool(normalised and walk.value("bn_logits")),
+        batch_norm=batch_norm if depth or bn_dense or bn_logits else "none",
+        bn_dense=bn_dense,
+        bn_logits=bn_logits,
         head=head,
         dense=(units,) if units else (),
         dense_dropout=float(walk.value("dense_dropout")) if units else 0.0,
@@ -117,15 +119,15 @@ class _Walk:
             return domain
         name = f"{key}_{place}" if domain.per == "block" and place else key
         if name not in self._drawn:
-            self._drawn[name] = self._draw(name, domain)
+            self._drawn[name] = self._draw(name, domain, key in WHOLE_KEYS)
         return self._drawn[name]
 
-    def _draw(self, name: str, domain: Domain) -> Scalar:
+    def _draw(self, name: str, domain: Domain, whole: bool) -> Scalar:
         if domain.choices is not None:
             return self._suggest.choice(name, domain.choices)
         assert domain.low is not None
         assert domain.high is not None
-        if domain.whole:
+        if whole:
             return self._suggest.whole(name, int(domain.low), int(domain.high), int(domain.step or 1), domain.log)
         return self._suggest.real(name, float(domain.low), float(domain.high), domain.step, domain.log)
 
@@ -144,10 +146,10 @@ class RandomSuggest:
         """See ``Suggest``; a log range is drawn evenly, which is enough for a preview."""
         return self._random.choice(range(low, high + 1, step))
 
-    def real(self, name: str, low: float, high: float, step: float | None, log: bool) -> float:  # noqa: ARG002
+    def real(self, name: str, low: float, high: float, step: float | None, log: bool) -> float:
         """See ``Suggest``."""
         if step:
-            return low + step * self._random.randrange(round((high - low) / step) + 1)
+            return self._random.choice(_steps(name, low, high, step))
         return low * (high / low) ** self._random.random() if log else self._random.uniform(low, high)
 
 
@@ -231,4 +233,4 @@ class _Replay:
 def _steps(name: str, low: float, high: float, step: float | None) -> list[float]:
     if not step:
         raise Endless(name)
-    return [low + step * turn for turn in range(round((high - low) / step) + 1)]
+    return [min(high, low + step * turn) for turn in range(int((high - low) / step + 1e-9) + 1)]

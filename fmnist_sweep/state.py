@@ -10,7 +10,7 @@ from fmnist_sweep.arch import ArchSpec, TrainSpec
 from fmnist_sweep.ledger import Event
 from fmnist_sweep.trial import Kind, Report, TrialResult
 
-JobState = Literal["waiting", "running", "complete", "pruned", "failed"]
+JobState = Literal["waiting", "running", "held", "complete", "pruned", "failed"]
 ENDED: tuple[JobState, ...] = ("complete", "pruned", "failed")
 
 
@@ -171,6 +171,7 @@ _CHANGES: dict[str, Callable[[JobRecord, Event], JobRecord]] = {
     "started": _started,
     "report": _reported,
     "ended": _ended,
+    "held": lambda job, event: replace(job, state="held"),  # noqa: ARG005
     "kept": lambda job, event: replace(job, kept=True),  # noqa: ARG005
     "dropped": lambda job, event: replace(job, kept=False),  # noqa: ARG005
     "run": lambda job, event: replace(job, run_id=event.body["run_id"]),

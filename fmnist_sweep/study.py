@@ -10,10 +10,10 @@ from typing import Any
 
 from fmnist_sweep import config as sweeps
 from fmnist_sweep import provenance
-from fmnist_sweep.config import SweepConfig
 from fmnist_sweep.data import DataSource, PreparedData
 from fmnist_sweep.errors import StudyError
 from fmnist_sweep.ledger import Ledger
+from fmnist_sweep.schema import SweepConfig
 from fmnist_sweep.settings import Settings
 
 _FREE = ("title", "study.trials", "study.keep_models", "lab")  # may change between runs of one study

@@ -19,7 +19,6 @@ from fmnist_sweep import lab, session, study, summary
 from fmnist_sweep.data import PreparedData
 from fmnist_sweep.display import Display, Lines, LiveTable, Quiet, clock, percent
 from fmnist_sweep.driver import Stopping
-from fmnist_sweep.errors import UsageError
 from fmnist_sweep.lab import Variant
 from fmnist_sweep.session import Hooks, Session
 from fmnist_sweep.settings import Settings
@@ -43,8 +42,6 @@ def run(settings: Settings, trials: int | None, *, with_lab: bool, fresh: bool, 
     """Runs or resumes a study; see the command line's ``run``."""
     planned = study.plan(settings)
     target = planned.config.study.trials if trials is None else trials
-    if target < 1:
-        raise UsageError(f"--trials is {target}; valid: 1 or more")
 
     def variants(planned: Plan, data: PreparedData) -> Sequence[Variant]:
         wanted = planned.config.lab.variants if with_lab else []
@@ -61,8 +58,6 @@ def run(settings: Settings, trials: int | None, *, with_lab: bool, fresh: bool, 
 
 def run_lab(settings: Settings, names: Sequence[str], seeds: int, *, quiet: bool, console: Console) -> Ended:
     """Trains the lab's nets alone, each under several seeds; see the command line's ``lab``."""
-    if seeds < 1:
-        raise UsageError(f"--seeds is {seeds}; valid: 1 or more")
     lab.check_names(names)
     planned = study.plan(settings)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from fmnist_sweep.arch import ArchSpec, TrainSpec, fingerprint
-from fmnist_sweep.config import SweepConfig
+from fmnist_sweep.schema import SweepConfig
 
-Ending = Literal["complete", "pruned", "failed"]
+Standing = Literal["running", "stopped", "complete", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,21 @@ class Proposal:
         return fingerprint(self.arch, self.train)
 
 
-Acceptable = Callable[[Proposal], bool]
+@dataclass(frozen=True, slots=True)
+class Past:
+    """An earlier proposal and how it stands.
+
+    Attributes:
+        proposal: What was tried.
+        standing: ``running``; ``stopped`` below its last epoch, for now or for good; ``complete``; ``failed``.
+        scores: Validation accuracy at each report point so far, 0 to 1.
+        value: What a complete trial is worth, 0 to 1: its best validation accuracy, or 0 if it diverged.
+    """
+
+    proposal: Proposal
+    standing: Standing
+    scores: tuple[float, ...]
+    value: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,30 +59,24 @@ class Task:
     seed: int
 
 
-class Proposer(Protocol):
-    """Proposes configurations and learns from how they did. One thread uses it; nothing in it is durable.
+Acceptable = Callable[[Proposal], bool]
 
-    The n-th proposal depends on the seed, on n and on what was told before, and on nothing else: a
-    proposer that is given an old study's proposals through ``recall`` and their endings through
-    ``tell`` goes on as the one that made them would have.
+
+class Proposer(Protocol):
+    """Proposes configurations. One thread uses it.
+
+    A proposal is a function of the task and of what is handed to ``ask``: a proposer remembers nothing
+    that matters, so a study that was interrupted goes on as it would have without.
     """
 
-    def ask(self, number: int, acceptable: Acceptable) -> Proposal | None:
-        """A proposal for trial ``number`` that is ``acceptable``; None if no such can be found."""
-        ...
+    def ask(self, past: Sequence[Past], acceptable: Acceptable) -> Proposal | None:
+        """The next proposal.
 
-    def recall(self, number: int, proposal: Proposal) -> None:
-        """Takes in a proposal that an earlier proposer of the same study made."""
-        ...
+        Args:
+            past: All earlier proposals, in order; the new trial's number is their count.
+            acceptable: Whether a proposal may be tried.
 
-    def report(self, number: int, place: int, value: float) -> None:
-        """Tells the validation accuracy at a report point."""
-        ...
-
-    def tell(self, number: int, ending: Ending, value: float | None) -> None:
-        """Tells how a trial ended; ``value`` is its best validation accuracy, None if it has none."""
-        ...
-
-    def median_prunes(self, number: int) -> bool:
-        """Whether the median rule would stop the trial at its last report."""
+        Returns:
+            An acceptable proposal, or None if no other can be found.
+        """
         ...

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fmnist_sweep import space
 from fmnist_sweep.errors import UsageError
-from fmnist_sweep.proposers.base import Acceptable, Ending, Proposal, Task
+from fmnist_sweep.proposers.base import Acceptable, Past, Proposal, Task
 
 
 class GridProposer:
-    """See ``Proposer``; learns nothing.
-
-    Raises:
-        UsageError: The space has a continuous range.
-    """
+    """See ``Proposer``; goes on where it was, as what came before it is past and so not acceptable again."""
 
     def __init__(self, task: Task) -> None:
         self._configurations = space.configurations(
             task.config, input_shape=task.input_shape, classes=task.classes, seed=task.seed
         )
 
-    def ask(self, number: int, acceptable: Acceptable) -> Proposal | None:  # noqa: ARG002
-        """See ``Proposer``."""
+    def ask(self, past: Sequence[Past], acceptable: Acceptable) -> Proposal | None:
+        """See ``Proposer``.
+
+        Raises:
+            UsageError: The space has a continuous range.
+        """
+        known = {earlier.proposal.fingerprint for earlier in past}
         try:
             for arch, train, drawn in self._configurations:
                 proposal = Proposal(arch, train, drawn)
-                if acceptable(proposal):
+                if proposal.fingerprint not in known and acceptable(proposal):
                     return proposal
         except space.Endless as error:
             raise UsageError(
@@ -32,16 +35,3 @@ class GridProposer:
                 "valid: give it a step or choices, or another sampler"
             ) from None
         return None
-
-    def recall(self, number: int, proposal: Proposal) -> None:
-        """See ``Proposer``."""
-
-    def report(self, number: int, place: int, value: float) -> None:
-        """See ``Proposer``."""
-
-    def tell(self, number: int, ending: Ending, value: float | None) -> None:
-        """See ``Proposer``."""
-
-    def median_prunes(self, number: int) -> bool:  # noqa: ARG002
-        """Never: a grid compares all of its configurations in full."""
-        return False

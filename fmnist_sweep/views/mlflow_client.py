@@ -63,6 +63,8 @@ def connect(uri: str) -> Any:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    if is_local(uri):  # MLflow's own default is a folder mlruns wherever one happens to stand
+        os.environ["_MLFLOW_SERVER_ARTIFACT_ROOT"] = str(Path(uri.split("///", 1)[-1]).parent / "mlartifacts")
     for logger in ("mlflow", "alembic"):
         logging.getLogger(logger).setLevel(logging.ERROR)
     with warnings.catch_warnings():

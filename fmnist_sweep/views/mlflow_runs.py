@@ -86,8 +86,8 @@ class MlflowView:
                 self._client.update_run(run, status="RUNNING")
         elif event.kind == "report":
             self._report(self._run_of(event, job), event)
-        elif event.kind == "paused":
-            self._client.update_run(self._run_of(event, job), status="KILLED")
+        elif event.kind in ("held", "paused"):
+            self._client.update_run(self._run_of(event, job), status="SCHEDULED")
         elif event.kind == "ended":
             self._end(self._run_of(event, job), event, job)
 

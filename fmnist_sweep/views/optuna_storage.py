@@ -9,11 +9,10 @@ import optuna
 from optuna.trial import Trial, TrialState
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from fmnist_sweep import space
-from fmnist_sweep.config import SweepConfig
 from fmnist_sweep.errors import StorageError
 from fmnist_sweep.ledger import Event
-from fmnist_sweep.proposers.optuna import Recorder
+from fmnist_sweep.proposers.optuna import distributions
+from fmnist_sweep.schema import SweepConfig
 from fmnist_sweep.state import JobRecord, StudyState
 
 _STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
@@ -69,13 +68,13 @@ class OptunaView:
         if job.number < len(study.get_trials(deepcopy=False)):
             return
         config = SweepConfig.model_validate(state.study["config"])
-        recorder = Recorder(job.drawn)
-        space.sample(config, recorder, input_shape=job.arch.input_shape, classes=job.arch.classes)
         study.add_trial(
             optuna.create_trial(
                 state=TrialState.RUNNING,
                 params=job.drawn,
-                distributions=recorder.distributions,
+                distributions=distributions(
+                    config, job.drawn, input_shape=job.arch.input_shape, classes=job.arch.classes
+                ),
                 user_attrs={_KEY: job.key, "net": job.arch.short, "fingerprint": job.fingerprint},
             )
         )

@@ -1,0 +1,184 @@
+"""What a sweep file may hold: frozen, checked values."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+from fmnist_sweep.arch import TrainSpec
+
+Sampler = Literal["tpe", "random", "grid"]
+Pruner = Literal["asha", "median", "none"]
+Scalar = bool | int | float | str
+
+BLOCK_KEYS = ("filters", "kernel_size", "convs", "pooling", "dropout")
+ARCH_KEYS = ("depth", *BLOCK_KEYS, "batch_norm", "bn_dense", "bn_logits", "head", "dense_units", "dense_dropout")
+TRAIN_KEYS = tuple(field.name for field in fields(TrainSpec))
+WHOLE_KEYS = (
+    *("depth", "filters", "kernel_size", "convs", "dense_units"),
+    *("batch_size", "epochs", "shift", "seed"),
+)
+SPACE_KEYS = (*ARCH_KEYS, *TRAIN_KEYS)
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Domain(_Frozen):
+    """The values that one key of the space may take: ``choices``, or a range from ``low`` to ``high``.
+
+    Attributes:
+        choices: The values, in the file's order.
+        low: Smallest value of a range.
+        high: Largest value of a range, included.
+        step: Distance between the values of a range; 1 for whole numbers.
+        log: Whether the range is drawn on a logarithmic scale.
+        per: Whether each block draws its own value (``block``) or all share one (``net``).
+    """
+
+    choices: list[Scalar] | None = None
+    low: int | float | None = Field(None, ge=-1e9, le=1e9)
+    high: int | float | None = Field(None, ge=-1e9, le=1e9)
+    step: int | float | None = Field(None, ge=-1e9, le=1e9)
+    log: bool = False
+    per: Literal["net", "block"] = "net"
+
+    @model_validator(mode="after")
+    def _either(self) -> Domain:
+        ranged = self.low is not None or self.high is not None
+        if (self.choices is None) != ranged:
+            raise ValueError("give either choices = [...] or low and high")
+        if self.choices is not None and not self.choices:
+            raise ValueError("choices is empty")
+        if self.choices is not None and (self.step is not None or self.log):
+            raise ValueError("step and log belong to a range, not to choices")
+        if ranged:
+            if self.low is None or self.high is None:
+                raise ValueError("a range needs both low and high")
+            if self.low > self.high:
+                raise ValueError(f"low is {self.low}, above high, {self.high}")
+            if self.log and (self.low <= 0 or self.step is not None):
+                raise ValueError("a log range needs low above 0 and no step")
+            if self.step is not None and not 0 < self.step <= max(self.high - self.low, 1):
+                raise ValueError(f"step is {self.step}; valid: above 0, up to the width of the range")
+        return self
+
+    def ends(self) -> list[Scalar]:
+        """Each choice, or the two ends of the range."""
+        return list(self.choices) if self.choices is not None else [v for v in (self.low, self.high) if v is not None]
+
+
+class StudySection(_Frozen):
+    """How the space is searched.
+
+    Attributes:
+        trials: Target where ``--trials`` is not given.
+        sampler: Who proposes the next configuration.
+        startup_trials: Random trials before a model-based sampler takes over.
+        keep_models: How many of the best trials' models are kept and logged.
+    """
+
+    trials: int = Field(50, ge=1)
+    sampler: Sampler = "tpe"
+    startup_trials: int = Field(10, ge=1)
+    keep_models: int = Field(5, ge=1, le=100)
+
+
+class FidelitySection(_Frozen):
+    """How early a trial may be stopped.
+
+    Attributes:
+        pruner: ``asha``: at each rung the best 1/reduction go on; ``median``: Optuna's median rule
+            at each rung; ``none``.
+        rungs: Epochs at which trials are compared, ascending; below 1 a share of the first epoch.
+        reduction: The eta of successive halving.
+    """
+
+    pruner: Pruner = "asha"
+    rungs: list[float] = Field(default_factory=lambda: [1.0], max_length=20)
+    reduction: int = Field(3, ge=2, le=16)
+
+    @model_validator(mode="after")
+    def _ascending(self) -> FidelitySection:
+        if sorted(set(self.rungs)) != self.rungs or not all(0 < rung < math.inf for rung in self.rungs):
+            raise ValueError(f"rungs is {self.rungs}; valid: ascending numbers above 0")
+        if any(rung > 1 and rung != int(rung) for rung in self.rungs):
+            raise ValueError(f"rungs is {self.rungs}; valid above 1: whole epochs")
+        return self
+
+
+class LabSection(_Frozen):
+    """Which of the lab's nets are trained beside the trials."""
+
+    variants: list[str] = Field(default_factory=lambda: ["all"])
+
+
+class LimitsSection(_Frozen):
+    """What a net may cost; a proposal over a limit is not trained.
+
+    Attributes:
+        parameters: Largest number of parameters.
+        flops: Largest number of floating-point operations for one image.
+    """
+
+    parameters: int | None = Field(None, ge=1)
+    flops: int | None = Field(None, ge=1)
+
+
+class DataSection(_Frozen):
+    """Which part of the data is used; ``train_images``: how many of the first images to train on."""
+
+    train_images: int | None = Field(None, ge=1)
+
+
+def _shape_of(value: Any) -> str:
+    if isinstance(value, (dict, Domain)):
+        return "domain"
+    return "blocks" if isinstance(value, list) else "value"
+
+
+Entry = Annotated[
+    Annotated[Domain, Tag("domain")] | Annotated[list[Scalar], Tag("blocks")] | Annotated[Scalar, Tag("value")],
+    Discriminator(_shape_of),
+]
+
+
+class SweepConfig(_Frozen):
+    """One sweep: what is searched, how, and for how long.
+
+    Attributes:
+        title: What the sweep is for, in one line.
+        space: By key: one value, a list with one value for each block, or the domain that it is drawn from.
+        cases: Named bundles of fixed keys; where there are any, each trial takes one of them.
+    """
+
+    title: str = Field(min_length=1, max_length=200)
+    study: StudySection = Field(default_factory=lambda: StudySection())
+    fidelity: FidelitySection = Field(default_factory=lambda: FidelitySection())
+    lab: LabSection = Field(default_factory=lambda: LabSection())
+    limits: LimitsSection = Field(default_factory=lambda: LimitsSection())
+    data: DataSection = Field(default_factory=lambda: DataSection())
+    space: dict[str, Entry]
+    cases: dict[str, dict[str, Scalar]] = Field(default_factory=dict)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of a full trial (the most, where they are searched)."""
+        entries = [self.space.get("epochs", TrainSpec().epochs)]
+        if self.cases:
+            entries = [case.get("epochs", entries[0]) for case in self.cases.values()]
+        return int(max(number for entry in entries for number in _numbers(entry)))
+
+    def changed(self, **fixed: Scalar | None) -> SweepConfig:
+        """The same sweep with some keys of the space fixed; None leaves a key as it is."""
+        space = {**self.space, **{key: value for key, value in fixed.items() if value is not None}}
+        return self.model_copy(update={"space": space})
+
+
+def _numbers(entry: Domain | list[Scalar] | Scalar) -> list[float]:
+    values = entry.ends() if isinstance(entry, Domain) else entry if isinstance(entry, list) else [entry]
+    return [float(value) for value in values]

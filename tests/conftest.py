@@ -1,0 +1,110 @@
+"""Shared by all tests: a clean environment, the real data set, and one small real study that many tests look at."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+
+from fmnist_sweep import data as datasets
+from fmnist_sweep.data import DataSource
+
+_OURS = ("FMNIST_", "MLFLOW_")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of whoever runs the tests leaks in."""
+    for name in list(os.environ):
+        if name.startswith(_OURS):
+            monkeypatch.delenv(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Cli:
+    """Runs the command line as its users do, in a process of its own, in a folder of its own."""
+
+    folder: Path
+    data_dir: Path | None = None
+
+    def environment(self, changes: Mapping[str, str]) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
+        data = {"FMNIST_DATA_DIR": str(self.data_dir)} if self.data_dir else {}
+        return {**kept, **data, **changes}
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "fmnist_sweep", *words]
+
+    def run(
+        self, *words: str, timeout_s: float = 240, changes: Mapping[str, str] = MappingProxyType({})
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*words),
+            cwd=self.folder,
+            env=self.environment(changes),
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    def json(self, *words: str, timeout_s: float = 240) -> dict[str, Any]:
+        done = self.run(*words, "--json", timeout_s=timeout_s)
+        assert done.returncode == 0, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self.command(*words),
+            cwd=self.folder,
+            env=self.environment({}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> Cli:
+    return Cli(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def source() -> DataSource:
+    """The real data set, found as a user's run finds it."""
+    return datasets.find(None)
+
+
+@pytest.fixture
+def real_cli(tmp_path: Path, source: DataSource) -> Cli:
+    return Cli(tmp_path, source.folder)
+
+
+SMALL = ("--sweep", "smoke", "--train-images", "2000", "--home", "home")
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A finished study: four trials and the lab's nets on 2,000 real images, in the local store."""
+
+    cli: Cli
+    home: Path
+    result: dict[str, Any]
+    stderr: str
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, source: DataSource) -> Study:
+    cli = Cli(tmp_path_factory.mktemp("finished"), source.folder)
+    done = cli.run("run", *SMALL, "--trials", "4", "--json")
+    assert done.returncode == 0, done.stderr
+    return Study(cli, cli.folder / "home", json.loads(done.stdout), done.stderr)

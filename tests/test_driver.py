@@ -1,0 +1,252 @@
+"""The loop, with trainers that learn in no time: targets, pruning, twins, failures, restarts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from fmnist_sweep import driver as driving
+from fmnist_sweep import lab, pruning
+from fmnist_sweep.arch import fingerprint
+from fmnist_sweep.driver import Driver, Outcome, Stopping
+from fmnist_sweep.errors import FatalError
+from fmnist_sweep.executors.inline import InlineExecutor
+from fmnist_sweep.executors.local import LocalExecutor
+from fmnist_sweep.home import StudyFolder
+from fmnist_sweep.lab import Variant
+from fmnist_sweep.ledger import Ledger
+from fmnist_sweep.proposers import Task, make
+from fmnist_sweep.state import StudyState
+from fmnist_sweep.trial import ReportTo, RunTrial, TrialJob, TrialResult
+from tests import stand_ins
+
+
+class Place:
+    """A study folder with its ledger, driven as often as a test likes."""
+
+    def __init__(self, folder: Path, task: Task) -> None:
+        self.task = task
+        self.folder = StudyFolder(folder / "study")
+        self.folder.path.mkdir()
+        self.ledger = Ledger(self.folder.ledger)
+        self.ledger.append("study", config=task.config.model_dump(mode="json"))
+        self.data = stand_ins.prepared(folder / "data")
+        self.reports_until_stop = -1
+
+    def drive(
+        self,
+        target: int,
+        run: RunTrial = stand_ins.quick,
+        variants: Sequence[Variant] = (),
+        timeout_s: float | None = None,
+        stop_after: int | None = None,
+    ) -> Outcome:
+        seen = 0
+
+        def watch(_: StudyState, event: object) -> None:
+            nonlocal seen
+            seen += getattr(event, "kind", "") == "report"
+
+        def stopping() -> Stopping:
+            return Stopping.AT_NEXT_REPORT if stop_after is not None and seen >= stop_after else Stopping.NO
+
+        executor = InlineExecutor(run)
+        try:
+            driver = Driver(
+                ledger=self.ledger,
+                task=self.task,
+                data=self.data,
+                folder=self.folder,
+                proposer=make(self.task),
+                executor=executor,
+                watch=watch,
+                stopping=stopping,
+            )
+            return driver.run(target, variants, timeout_s)
+        finally:
+            executor.close()
+
+    @property
+    def state(self) -> StudyState:
+        return StudyState.of(self.ledger.events())
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path, stand_ins.task())
+
+
+def nets(*names: str) -> list[Variant]:
+    return lab.variants(names or ("all",), input_shape=stand_ins.SHAPE, classes=stand_ins.CLASSES, epochs=2)
+
+
+def test_ends_with_exactly_the_target(place: Place) -> None:
+    assert place.drive(7) == "done"
+    trials = place.state.trials()
+    assert [job.number for job in trials] == list(range(7))
+    assert all(job.state in ("complete", "pruned") for job in trials)
+    assert len({job.fingerprint for job in trials}) == 7
+
+
+def test_the_target_is_a_total_and_a_smaller_one_does_nothing(place: Place) -> None:
+    place.drive(3)
+    assert place.drive(5) == "done"
+    assert len(place.state.trials()) == 5
+    assert place.drive(2) == "done"
+    assert len(place.state.trials()) == 5
+
+
+def test_a_space_that_runs_out_says_so(place: Place) -> None:
+    assert place.drive(50) == "exhausted"
+    assert len(place.state.trials()) == 12
+    assert place.drive(50) == "exhausted"
+
+
+def test_the_best_at_each_rung_go_on_and_the_finalists_go_all_the_way(tmp_path: Path) -> None:
+    task = stand_ins.task()
+    few = task.config.study.model_copy(update={"keep_models": 2})
+    place = Place(tmp_path, Task(task.config.model_copy(update={"study": few}), task.input_shape, task.classes, 0))
+    place.drive(12)
+    trials = place.state.trials()
+
+    def best(epoch: float, count: int) -> set[str]:
+        there = [(score, job.key) for job in trials if (score := pruning.score_at(job, epoch)) is not None]
+        return {key for _, key in sorted(there, reverse=True)[:count]}
+
+    assert best(0.5, 4) <= {job.key for job in trials if job.epoch >= 1}
+    assert best(1.0, 2) == {job.key for job in trials if job.state == "complete"}
+    assert all("pruned at epoch" in job.reason for job in trials if job.state == "pruned")
+    assert len(place.state.trials("complete", "pruned")) == 12
+
+
+def test_stopped_and_taken_up_again_is_as_if_never_stopped(tmp_path: Path, place: Place) -> None:
+    (tmp_path / "other").mkdir()
+    whole = Place(tmp_path / "other", place.task)
+    whole.drive(8)
+    for stop_after in (1, 2, 3, 5):
+        assert place.drive(8, stop_after=stop_after) == "interrupted"
+        assert all(job.state != "waiting" for job in place.state.jobs.values())
+    assert place.drive(8) == "done"
+
+    def told(state: StudyState) -> list[object]:
+        return [(job.fingerprint, job.state, job.reports, job.best) for job in state.trials()]
+
+    assert told(place.state) == told(whole.state)
+
+
+def test_weights_are_kept_for_the_best_trials_and_the_lab_alone(place: Place) -> None:
+    place.drive(12, variants=nets("lab-cnn1", "lab-mlp"))
+    state = place.state
+    keep = place.task.config.study.keep_models
+    best = {job.key for job in state.ranked()[:keep]}
+    assert {job.key for job in state.jobs.values() if job.kept} == best | {"lab-cnn1", "lab-mlp"}
+    on_disk = {path.parent.name for path in place.folder.path.glob("jobs/*/weights.npz")}
+    assert on_disk == best | {"lab-cnn1", "lab-mlp"}
+    assert not list(place.folder.path.glob("jobs/*/checkpoint"))
+
+
+def test_the_lab_is_never_pruned_and_a_twin_is_not_trained_twice(place: Place) -> None:
+    trained: list[str] = []
+
+    def noting(job: TrialJob, report: ReportTo) -> TrialResult:
+        trained.append(job.key)
+        return stand_ins.quick(job, report)
+
+    place.drive(4, noting, nets())
+    state = place.state
+    assert "lab-cnn3-bn-as-written" not in trained
+    written, cnn3 = state.jobs["lab-cnn3-bn-as-written"], state.jobs["lab-cnn3"]
+    assert written.same_as == "lab-cnn3"
+    assert (written.state, written.best, written.reports) == ("complete", cnn3.best, cnn3.reports)
+    assert [job.state for job in state.of_kind("lab")] == ["complete"] * 5
+    assert sorted(key for key in trained if key.startswith("lab")) == sorted(set(lab.NAMES) - {written.key})
+
+
+def test_a_trial_that_is_one_of_the_labs_nets_shares_its_result(place: Place) -> None:
+    place.drive(12)
+    twin = place.state.trials()[5]
+    other = Place(place.folder.path, place.task)
+    variant = Variant("lab-twin", twin.arch, twin.train, "a net that the search will propose")
+    assert fingerprint(twin.arch, twin.train) == twin.fingerprint
+    other.drive(12, variants=[variant])
+    shared = [job for job in other.state.trials() if job.same_as]
+    assert [job.fingerprint for job in shared] == [twin.fingerprint]
+    assert shared[0].best == other.state.jobs["lab-twin"].best
+
+
+def test_a_diverged_trial_is_recorded_and_the_sweep_goes_on(place: Place) -> None:
+    assert place.drive(4, stand_ins.diverging) == "done"
+    assert [job.reason for job in place.state.trials("failed")] != []
+    assert all("diverged: the loss became nan" in job.reason for job in place.state.trials("failed"))
+    assert len(place.state.trials()) == 4
+
+
+def test_the_same_error_again_and_again_ends_the_sweep(place: Place) -> None:
+    with pytest.raises(FatalError, match=r"3 jobs in a row failed.*ValueError: no such layer; the traceback is in"):
+        place.drive(10, stand_ins.raising)
+    assert len(place.state.trials("failed")) == 3
+
+
+def test_running_out_of_memory_is_not_tried_again(place: Place) -> None:
+    assert place.drive(5, stand_ins.memory) == "done"
+    trials = place.state.trials()
+    assert [job.attempts for job in trials] == [1] * 5
+    assert all(job.reason.startswith("memory: ") for job in trials)
+
+
+def test_a_worker_that_dies_is_started_again_from_its_checkpoint(place: Place) -> None:
+    executor = LocalExecutor(1, log=place.folder.log, run=stand_ins.killing_itself, preload=())
+    try:
+        driver = Driver(
+            ledger=place.ledger,
+            task=place.task,
+            data=place.data,
+            folder=place.folder,
+            proposer=make(place.task),
+            executor=executor,
+        )
+        assert driver.run(2) == "done"
+    finally:
+        executor.close()
+    assert [event.job for event in place.ledger.events() if event.kind == "died"] == ["trial-0000", "trial-0001"]
+    for trial in place.state.trials():
+        assert [report.place for report in trial.reports] == list(range(len(trial.reports)))
+
+
+def test_a_worker_that_hangs_again_and_again_fails_its_trial(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driving, "_FIRST_REPORT_S", 3.0)
+    executor = LocalExecutor(2, log=place.folder.log, run=stand_ins.hanging, preload=())
+    try:
+        driver = Driver(
+            ledger=place.ledger,
+            task=place.task,
+            data=place.data,
+            folder=place.folder,
+            proposer=make(place.task),
+            executor=executor,
+        )
+        driver.run(1)
+    finally:
+        executor.close()
+    (trial,) = place.state.trials()
+    assert trial.state == "failed"
+    assert len([event for event in place.ledger.events() if event.kind == "died"]) == 2  # the third is its end
+    assert "no sign of life, 3 times" in trial.reason
+
+
+def test_out_of_time_is_said_and_a_longer_time_goes_on(place: Place) -> None:
+    assert place.drive(5, timeout_s=0.0) == "timeout"
+    assert place.drive(5, timeout_s=600.0) == "done"
+
+
+def test_limits_keep_nets_out(tmp_path: Path) -> None:
+    task = stand_ins.task("random")
+    limits = task.config.limits.model_copy(update={"parameters": 2_000})
+    small = Task(task.config.model_copy(update={"limits": limits}), task.input_shape, task.classes, task.seed)
+    place = Place(tmp_path, small)
+    assert place.drive(50) == "exhausted"
+    trials = place.state.trials()
+    assert 0 < len(trials) < 12
+    assert all(driving.within(job.arch, limits) for job in trials)

@@ -1,0 +1,164 @@
+"""Which trials train on: properties of successive halving and of the median rule, and where trials are compared."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from statistics import median
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fmnist_sweep.pruning import at_rung, goes_on, last_chance, promoted, report_points, score_at
+from fmnist_sweep.schema import FidelitySection
+from fmnist_sweep.state import JobRecord, JobState
+from fmnist_sweep.trial import Kind, Report
+from tests.stand_ins import proposals
+
+PROPOSAL = proposals()[0]
+POINTS = (0.5, 1.0, 2.0, 3.0)
+FIRST = FidelitySection(rungs=[1.0])
+
+accuracies = st.floats(0, 1)
+fields = st.lists(accuracies, min_size=1, max_size=20)
+reductions = st.integers(2, 16)
+rungs = st.lists(st.sampled_from([0.125, 0.25, 0.5, 1.0, 2.0, 3.0, 7.0]), unique=True, max_size=5).map(sorted)
+
+
+def trial(number: int, *scores: float, state: JobState = "running", kind: Kind = "trial") -> JobRecord:
+    """A trial that has reported ``scores`` at the first of ``POINTS``."""
+    reports = tuple(Report(place, POINTS[place], 1.0, 0.5, 1.0, score, 1.0, 40) for place, score in enumerate(scores))
+    arch, train, drawn = PROPOSAL.arch, PROPOSAL.train, PROPOSAL.drawn
+    key, print_ = f"trial-{number:04d}", PROPOSAL.fingerprint
+    return JobRecord(key, kind, number, arch, train, print_, drawn, POINTS, state=state, reports=reports)
+
+
+def at_one(scores: list[float]) -> list[JobRecord]:
+    """Trials that have come to one epoch."""
+    return [trial(number, 0.5, score) for number, score in enumerate(scores)]
+
+
+def asha(reduction: int) -> FidelitySection:
+    return FidelitySection(rungs=[1.0], reduction=reduction)
+
+
+# Where
+
+
+@given(st.integers(1, 8), rungs)
+def test_trials_report_at_low_rungs_and_whole_epochs(epochs: int, rungs: list[float]) -> None:
+    points = report_points(epochs, rungs)
+    assert list(points) == sorted(set(points))
+    assert set(points) == {rung for rung in rungs if rung < 1} | set(range(1, epochs + 1))
+
+
+@pytest.mark.parametrize("pruner", ["asha", "median", "none"])
+def test_trials_are_compared_at_rungs_before_the_end(pruner: str) -> None:
+    fidelity = FidelitySection.model_validate({"pruner": pruner, "rungs": [0.5, 2.0, 3.0]})
+    found = [at_rung(trial(0, *[0.1] * passed), fidelity) for passed in range(5)]
+    assert found == [passed in (1, 3) and pruner != "none" for passed in range(5)]
+    assert not at_rung(trial(0, 0.1, kind="lab"), fidelity)
+
+
+@pytest.mark.parametrize("pruner", ["asha", "median"])
+def test_who_is_at_no_rung_goes_on(pruner: str) -> None:
+    fidelity = FidelitySection.model_validate({"pruner": pruner, "rungs": [1.0, 3.0]})
+    best = [trial(number, 0.9, 0.9, 0.9, 0.9) for number in range(1, 9)]
+    for passed in (0, 1, 3, 4):
+        assert goes_on(trial(0, *[0.1] * passed), best, fidelity)
+    assert not goes_on(trial(0, 0.1, 0.1), best, fidelity)
+
+
+def test_a_score_is_that_of_its_epoch() -> None:
+    assert [score_at(trial(0, 0.1, 0.2), epoch) for epoch in (0.5, 1.0, 2.0)] == [0.1, 0.2, None]
+
+
+# Successive halving
+
+
+@given(st.lists(accuracies, min_size=1, max_size=20, unique=True), reductions)
+def test_the_best_one_in_reduction_go_on(scores: list[float], reduction: int) -> None:
+    trials = at_one(scores)
+    going_on = sorted(score for job, score in zip(trials, scores, strict=True) if goes_on(job, trials, asha(reduction)))
+    assert going_on == sorted(scores)[len(scores) - len(scores) // reduction :]
+
+
+@given(fields, accuracies, accuracies, reductions)
+def test_a_higher_score_is_never_worse(others: list[float], one: float, other: float, reduction: int) -> None:
+    low, high = sorted((one, other))
+    for fidelity in (asha(reduction), FidelitySection(pruner="median", rungs=[1.0])):
+        if goes_on(trial(99, 0.5, low), at_one(others), fidelity):
+            assert goes_on(trial(99, 0.5, high), at_one(others), fidelity)
+
+
+@given(fields.flatmap(lambda found: st.permutations(at_one(found))), reductions)
+def test_the_order_in_which_they_came_does_not_matter(trials: list[JobRecord], reduction: int) -> None:
+    in_order = sorted(trials, key=lambda job: job.number)
+    for job in trials:
+        assert goes_on(job, trials, asha(reduction)) == goes_on(job, in_order, asha(reduction))
+
+
+@given(fields, reductions)
+def test_those_below_the_rung_do_not_count(scores: list[float], reduction: int) -> None:
+    trials = at_one(scores)
+    for job in trials:
+        wanted = goes_on(job, trials, asha(reduction))
+        assert goes_on(job, [*trials, trial(99, 0.9), trial(100)], asha(reduction)) == wanted
+
+
+# The median rule
+
+
+@given(st.lists(accuracies, max_size=12), accuracies)
+def test_the_median_rule_stops_the_lower_half(others: list[float], score: float) -> None:
+    fidelity = FidelitySection(pruner="median", rungs=[1.0])
+    found = goes_on(trial(99, 0.5, score), at_one(others), fidelity)
+    assert found == (len(others) < 5 or score >= median(others))
+
+
+# Held trials
+
+
+@given(fields, reductions, st.data())
+def test_who_is_promoted_belongs_to_the_best_and_is_the_best_of_the_held(
+    scores: list[float], reduction: int, data: st.DataObject
+) -> None:
+    states: list[JobState] = [data.draw(st.sampled_from(("held", "running", "pruned"))) for _ in scores]
+    trials = [replace(job, state=state) for job, state in zip(at_one(scores), states, strict=True)]
+    due = [job for job in trials if job.state == "held" and goes_on(job, trials, asha(reduction))]
+    found = promoted(trials, asha(reduction))
+    assert (found is None) == (not due)
+    if found is not None:
+        assert found in due
+        assert found.best == max(job.best or 0.0 for job in due)
+
+
+def test_the_furthest_is_promoted_first() -> None:
+    fidelity = FidelitySection(rungs=[0.5, 1.0], reduction=2)
+    near = [trial(0, 0.9, state="held"), trial(1, 0.1, state="held")]
+    far = [trial(2, 0.5, 0.8, state="held"), trial(3, 0.5, 0.7, state="held")]
+    assert promoted([*near, *far], fidelity) == far[0]
+    assert promoted(near, fidelity) == near[0]
+
+
+@pytest.mark.parametrize(
+    ("others", "chosen"),
+    [
+        ([], 1),
+        ([trial(7, 0.5, 0.6, 0.7, 0.8, state="complete")], 1),
+        ([trial(7, 0.5, 0.6, state="running")], 1),
+        ([trial(7, 0.5, state="running")], None),  # it may yet be among the best
+        ([trial(7, state="waiting")], None),
+        ([trial(7, 0.5, 0.6, 0.7, 0.8, state="complete"), trial(8, 0.5, 0.6, state="running")], None),  # enough
+        ([trial(7, 0.5, state="failed"), trial(8, 0.5, 0.6, state="pruned")], 1),
+    ],
+)
+def test_at_the_end_the_best_of_the_held_become_finalists(others: list[JobRecord], chosen: int | None) -> None:
+    held = [trial(0, 0.5, 0.6, state="held"), trial(1, 0.5, 0.7, state="held"), trial(2, 0.9, state="held")]
+    found = last_chance([*held, *others], FIRST, finalists=2)
+    assert (None if found is None else found.number) == chosen
+
+
+def test_without_held_trials_there_is_no_last_chance() -> None:
+    assert last_chance([], FIRST, finalists=2) is None
+    assert last_chance([trial(0, 0.5, 0.6, 0.7, 0.8, state="complete")], FIRST, finalists=2) is None

@@ -1,0 +1,217 @@
+"""One real study, on real images, from the command line to MLflow, the export and its predictions."""
+
+from __future__ import annotations
+
+import json
+import signal
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from PIL import Image
+
+from fmnist_sweep import data as datasets
+from fmnist_sweep.data import DataSource
+from fmnist_sweep.lab import NAMES
+from tests.conftest import SMALL, Study
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+CONTRACT_PARAMS = [
+    *("depth", "filters", "kernel_size", "batch_norm", "dropout", "dense_units", "dense_dropout"),
+    *("optimizer", "learning_rate", "batch_size", "epochs", "seed"),
+]
+EPOCH_METRICS = ["train_loss", "train_accuracy", "val_loss", "val_accuracy"]
+ONCE_METRICS = ["best_val_accuracy", "train_s", "images_per_s", "parameters", "flops"]
+
+
+@pytest.fixture(scope="module")
+def client(finished: Study) -> Any:
+    import mlflow
+
+    mlflow.set_tracking_uri(finished.result["tracking_uri"])
+    return mlflow.MlflowClient()
+
+
+def runs_of(client: Any, finished: Study, kind: str) -> list[Any]:
+    found: list[Any] = client.search_runs([finished.result["experiment_id"]], f"tags.`sweep.kind` = '{kind}'")
+    return found
+
+
+def test_the_result_has_the_keys_of_the_contract(finished: Study) -> None:
+    result = finished.result
+    keys = {"study", "sweep", "home", "trials", "best", "lab", "wall_s", "train_images"}
+    assert keys | {"tracking_uri", "experiment_id", "compare_url"} <= result.keys()
+    assert result["trials"]["target"] == 4
+    assert sum(result["trials"][state] for state in ("complete", "pruned", "failed")) == 4
+    assert set(result["lab"]) == set(NAMES)
+    assert result["train_images"] == 2000
+    assert set(CONTRACT_PARAMS) <= result["best"]["params"].keys()
+    assert 0.5 < result["best"]["val_accuracy"] < 1
+    assert "compare-runs" in result["compare_url"]
+
+
+def test_people_read_a_table_said_to_be_of_one_seed_and_what_to_type_next(finished: Study) -> None:
+    for part in ("lab-cnn3-bn-as-intended", "One seed each", "Next:", "export", "4 of 4 trials"):
+        assert part in finished.stderr
+    for noise in ("Traceback", "WARNING", "oneDNN", "INFO"):
+        assert noise not in finished.stderr
+    assert max(len(line) for line in finished.stderr.splitlines() if "python -m" not in line) <= 120
+
+
+def test_runs_in_mlflow_have_names_params_metrics_and_tags_of_the_contract(finished: Study, client: Any) -> None:
+    trials, lab = runs_of(client, finished, "trial"), runs_of(client, finished, "lab")
+    assert sorted(int(run.data.tags["sweep.trial"]) for run in trials) == [0, 1, 2, 3]
+    assert {run.info.run_name for run in lab} == set(NAMES)
+    for run in [*trials, *lab]:
+        assert run.info.status == "FINISHED"
+        assert set(CONTRACT_PARAMS) <= run.data.params.keys()
+        assert set(EPOCH_METRICS + ONCE_METRICS) <= run.data.metrics.keys()
+        assert run.data.tags["sweep.study"] == "smoke"
+        assert run.data.tags["sweep.state"] in ("complete", "pruned")
+        assert len(run.data.tags["sweep.fingerprint"]) == 16
+        assert "mlflow.parentRunId" not in run.data.tags
+        assert [data.dataset.name for data in run.inputs.dataset_inputs] == [
+            "fashion-mnist-training",
+            "fashion-mnist-validation",
+        ]
+
+
+def test_curves_have_a_point_for_each_epoch(finished: Study, client: Any) -> None:
+    run = next(run for run in runs_of(client, finished, "lab") if run.info.run_name == "lab-mlp")
+    for name in EPOCH_METRICS:
+        assert [point.step for point in client.get_metric_history(run.info.run_id, name)] == list(range(1, 21))
+    best = max(point.value for point in client.get_metric_history(run.info.run_id, "val_accuracy"))
+    assert run.data.metrics["best_val_accuracy"] == best
+
+
+def test_the_study_run_says_what_was_found_and_where_it_came_from(finished: Study, client: Any) -> None:
+    (run,) = runs_of(client, finished, "study")
+    assert "| lab-cnn1 |" in run.data.tags["mlflow.note.content"]
+    assert {"seed", "tensorflow", "python", "train_images"} <= run.data.params.keys()
+    names = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert {"environment.txt", "sweep.json", "summary.md"} <= names
+
+
+def test_models_are_kept_for_the_lab_and_the_best_trials_alone(finished: Study, client: Any) -> None:
+    kept = {
+        run.info.run_name if run.data.tags["sweep.kind"] == "lab" else int(run.data.tags["sweep.trial"]): run
+        for run in [*runs_of(client, finished, "trial"), *runs_of(client, finished, "lab")]
+        if run.outputs is not None and run.outputs.model_outputs
+    }
+    assert set(NAMES) - {"lab-cnn3-bn-as-written"} <= kept.keys()
+    trials = [name for name in kept if isinstance(name, int)]
+    assert len(trials) == min(2, finished.result["trials"]["complete"])  # smoke keeps two
+    assert finished.result["best"]["trial"] in trials
+
+
+def test_the_champion_loads_as_keras_and_as_pyfunc_and_scores_as_reported(
+    finished: Study, client: Any, source: DataSource, tmp_path: Path
+) -> None:
+    import mlflow
+
+    version = client.get_model_version_by_alias("fmnist-sweep", "champion")
+    assert version.run_id == finished.result["best"]["run_id"]
+    split = datasets.prepare(source, tmp_path).load()
+    images = np.asarray(split.validation_images, np.float32)
+    keras_model = mlflow.keras.load_model("models:/fmnist-sweep@champion")
+    probabilities = keras_model.predict(images, batch_size=500, verbose=0)
+    accuracy = float((probabilities.argmax(-1) == split.validation_labels).mean())
+    assert accuracy == pytest.approx(finished.result["best"]["val_accuracy"], abs=1e-4)
+    pyfunc = mlflow.pyfunc.load_model("models:/fmnist-sweep@champion")
+    np.testing.assert_allclose(pyfunc.predict(images[:8]), probabilities[:8], atol=1e-5)
+    assert pyfunc.metadata.signature is not None
+    assert pyfunc.metadata.saved_input_example_info is not None
+    requirements = Path(mlflow.artifacts.download_artifacts("models:/fmnist-sweep@champion/requirements.txt"))
+    assert "tensorflow==" in requirements.read_text()
+
+
+def test_optuna_has_the_same_trials(finished: Study) -> None:
+    study = optuna.load_study(study_name="smoke", storage=f"sqlite:///{finished.home / 'optuna.db'}")
+    counts = {state.name.lower(): len(study.get_trials(states=[state])) for state in optuna.trial.TrialState}
+    expected = finished.result["trials"]
+    assert {"complete": counts["complete"], "pruned": counts["pruned"], "failed": counts["fail"]} == {
+        state: expected[state] for state in ("complete", "pruned", "failed")
+    }
+    assert counts["running"] == counts["waiting"] == 0
+    assert study.best_trial.number == finished.result["best"]["trial"]
+    assert study.best_value == finished.result["best"]["val_accuracy"]
+
+
+def test_the_same_command_again_does_nothing_and_says_the_same(finished: Study) -> None:
+    again = finished.cli.json("run", *SMALL, "--trials", "4")
+    assert again["best"] == finished.result["best"]
+    assert again["trials"] == finished.result["trials"]
+
+
+def test_status_agrees(finished: Study) -> None:
+    found = finished.cli.json("status", "--study", "smoke", "--home", "home")
+    assert found["best"] == finished.result["best"]
+    assert found["running"] == []
+    assert found["in_use"] is False
+
+
+def test_export_predicts_pictures_arrays_and_idx_files(finished: Study, source: DataSource, tmp_path: Path) -> None:
+    done = finished.cli.json("export", "--study", "smoke", "--home", "home", "--out", str(tmp_path / "model"))
+    keras = done["formats"]["keras"]
+    assert keras["argmax_agreement"] == 1.0
+    assert keras["max_abs_difference"] < 1e-5
+    assert Path(keras["path"]).stat().st_size == keras["bytes"]
+    assert done["source"]["run_id"] == finished.result["best"]["run_id"]
+    manifest = json.loads((tmp_path / "model" / "manifest.json").read_text())
+    assert manifest["classes"][9] == "Ankle boot"
+    assert manifest["input"]["range"] == [0, 255]
+    images = datasets.prepare(source, tmp_path / "data").load().validation_images[:4]
+    Image.fromarray(images[0, :, :, 0]).save(tmp_path / "one.png")
+    np.save(tmp_path / "four.npy", images)
+    found = finished.cli.json(
+        "predict", str(tmp_path / "model"), str(tmp_path / "one.png"), str(tmp_path / "four.npy")
+    )["predictions"]
+    assert len(found) == 5
+    assert found[0] | {"input": ""} == found[1] | {"input": ""}
+    assert all(row["class"] == manifest["classes"][row["label"]] and 0 < row["probability"] <= 1 for row in found)
+    idx = finished.cli.json("predict", str(tmp_path / "model"), str(source.folder / "t10k-images-idx3-ubyte.gz"))
+    labels = datasets.open_test_set(source).labels
+    hits = [row["label"] == label for row, label in zip(idx["predictions"], labels, strict=True)]
+    assert sum(hits) / len(hits) > 0.6
+
+
+def test_an_altered_export_is_refused(finished: Study, tmp_path: Path) -> None:
+    finished.cli.json("export", "--study", "smoke", "--home", "home", "--out", str(tmp_path / "m"))
+    with (tmp_path / "m" / "model.keras").open("ab") as file:
+        file.write(b"x")
+    done = finished.cli.run("predict", str(tmp_path / "m"), "x.png")
+    assert done.returncode == 1
+    assert "the manifest says" in done.stderr
+
+
+def test_ui_serves_the_comparison_and_ends_with_ctrl_c(finished: Study) -> None:
+    child = finished.cli.start("ui", "--study", "smoke", "--home", "home", "--port", "0", "--no-browser", "--json")
+    assert child.stdout is not None
+    addresses = json.loads(child.stdout.readline())
+    try:
+        with urllib.request.urlopen(addresses["tracking_uri"], timeout=30) as page:
+            assert page.status == 200
+        assert "compare-runs" in addresses["compare_url"]
+        assert "workflowType=machine_learning" in addresses["table_url"]
+    finally:
+        child.send_signal(signal.SIGINT)
+        _, stderr = child.communicate(timeout=60)
+    assert child.returncode == 0, stderr
+
+
+def test_fresh_starts_anew_and_keeps_the_old_study(finished: Study) -> None:
+    home = ("--home", "fresh")
+    words = ("run", "--sweep", "smoke", "--train-images", "500", "--epochs", "1", "--no-lab", "--trials", "1", *home)
+    first = finished.cli.json(*words)
+    second = finished.cli.json(*words, "--fresh")
+    studies = sorted(path.name for path in (finished.cli.folder / "fresh" / "studies").iterdir())
+    assert len(studies) == 2
+    assert studies[0] == "smoke"
+    assert second["experiment_id"] != first["experiment_id"]
+    assert second["best"]["run_id"] != first["best"]["run_id"]
+    old = finished.cli.json("status", "--study", studies[1], *home)
+    assert old["best"] == first["best"]

@@ -1,0 +1,181 @@
+"""The fast path of training is right: Keras' own arithmetic, and a resumed training is the uninterrupted one."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fmnist_sweep import data as datasets
+from fmnist_sweep.arch import ArchSpec, BlockSpec, TrainSpec
+from fmnist_sweep.data import DataSource, Split
+from fmnist_sweep.errors import Diverged
+from fmnist_sweep.trial import Report
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
+
+SHAPE, CLASSES = (28, 28, 1), 10
+PLAIN = ArchSpec(SHAPE, CLASSES, (BlockSpec(8), BlockSpec(16)), dense=(32,))
+EVERYTHING = ArchSpec(
+    SHAPE,
+    CLASSES,
+    (BlockSpec(8, dropout=0.25), BlockSpec(16, kernel_size=5, dropout=0.25)),
+    batch_norm="before_activation",
+    bn_dense=True,
+    bn_logits=True,
+    dense=(32,),
+    dense_dropout=0.5,
+)
+
+
+@pytest.fixture(scope="module")
+def split(source: DataSource, tmp_path_factory: pytest.TempPathFactory) -> Split:
+    """A slice of the real data: 1,010 images, so that the last batch is short, and 500 to validate on."""
+    loaded = datasets.prepare(source, tmp_path_factory.mktemp("data"), train_images=1010).load()
+    return replace(
+        loaded,
+        validation_images=loaded.validation_images[:500],
+        validation_labels=loaded.validation_labels[:500],
+    )
+
+
+def weights_of(model: object) -> list[NDArray[np.float32]]:
+    return [np.asarray(weight) for weight in model.weights]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("arch", [PLAIN, replace(PLAIN, batch_norm="after_activation")], ids=["plain", "batch norm"])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_an_epoch_is_the_epoch_of_keras_fit(arch: ArchSpec, optimizer: str, split: Split) -> None:
+    import keras
+
+    from fmnist_sweep.train import Training
+
+    spec = TrainSpec(optimizer=optimizer, learning_rate=0.01, epochs=1, seed=3)  # type: ignore[arg-type]
+    ours = Training(arch, spec, split)
+    keras.utils.set_random_seed(3)
+    theirs = Training(arch, spec, split).net.model
+    theirs.set_weights(ours.net.model.get_weights())
+    order = np.random.default_rng([3, 0]).permutation(1010)
+    theirs.compile(
+        optimizer=keras.optimizers.Adam(0.01) if optimizer == "adam" else keras.optimizers.SGD(0.01),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    images, labels = split.train_images[order].astype(np.float32), split.train_labels[order]
+    history = theirs.fit(images, labels, batch_size=32, epochs=1, shuffle=False, verbose=0).history
+    ours.advance(1.0)
+    progress = ours.progress
+    assert progress.seen == 1010
+    assert progress.loss_sum / progress.seen == pytest.approx(history["loss"][0], rel=2e-3)
+    assert progress.correct / progress.seen == pytest.approx(history["accuracy"][0], abs=0.005)
+    for found, expected in zip(weights_of(ours.net.model), weights_of(theirs), strict=True):
+        np.testing.assert_allclose(found, expected, atol=0.02)
+
+
+def test_one_step_has_the_gradients_of_keras(split: Split) -> None:
+    import keras
+
+    from fmnist_sweep.train import Training
+
+    spec = TrainSpec(optimizer="sgd", learning_rate=1.0, batch_size=1010, epochs=1)
+    ours = Training(PLAIN, spec, split)
+    start = weights_of(ours.net.model)
+    theirs = Training(PLAIN, spec, split).net.model
+    theirs.set_weights(start)
+    theirs.compile(optimizer=keras.optimizers.SGD(1.0), loss="sparse_categorical_crossentropy")
+    theirs.train_on_batch(split.train_images.astype(np.float32), split.train_labels)
+    ours.advance(1.0)
+    for before, found, expected in zip(start, weights_of(ours.net.model), weights_of(theirs), strict=True):
+        np.testing.assert_allclose(found - before, expected - before, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        TrainSpec(epochs=2, flip=True, shift=2, label_smoothing=0.1),
+        TrainSpec(epochs=2, optimizer="adamw", weight_decay=0.01, schedule="one_cycle", batch_size=100),
+        TrainSpec(epochs=2, optimizer="sgd", momentum=0.9, schedule="cosine", learning_rate=0.05),
+    ],
+    ids=["augmented", "one cycle", "momentum"],
+)
+def test_a_resumed_training_is_the_uninterrupted_one(spec: TrainSpec, split: Split) -> None:
+    from fmnist_sweep.train import Training, fit
+
+    points = (0.25, 1.0, 2.0)
+    reports: list[Report] = []
+    states: list[bytes] = []
+    whole = fit(Training(EVERYTHING, spec, split), points, reports.append, states.append)
+    for place in (0, 1):
+        resumed = Training(EVERYTHING, spec, split)
+        resumed.restore(states[place])
+        later: list[Report] = []
+        outcome = fit(resumed, points, later.append, lambda _: None)
+        assert [strip(report) for report in later] == [strip(report) for report in reports[place + 1 :]]
+        assert outcome.weights == whole.weights
+        assert outcome.progress.best_val_accuracy == whole.progress.best_val_accuracy
+
+
+def strip(report: Report) -> Report:
+    return replace(report, train_s=0.0)
+
+
+def test_the_same_seed_gives_the_same_figures_and_another_gives_others(split: Split) -> None:
+    from fmnist_sweep.train import Training, fit
+
+    def accuracy(seed: int) -> list[float]:
+        found: list[Report] = []
+        fit(Training(EVERYTHING, TrainSpec(epochs=1, seed=seed), split), (0.5, 1.0), found.append, lambda _: None)
+        return [report.val_loss for report in found]
+
+    assert accuracy(1) == accuracy(1)
+    assert accuracy(1) != accuracy(2)
+
+
+def test_a_diverging_training_says_so(split: Split) -> None:
+    from fmnist_sweep.train import Training, fit
+
+    spec = TrainSpec(optimizer="sgd", learning_rate=100.0, epochs=3)
+    with pytest.raises(Diverged, match=r"loss became (nan|inf) in epoch \d"):
+        fit(Training(PLAIN, spec, split), (1.0, 2.0, 3.0), lambda _: None, lambda _: None)
+
+
+def test_an_early_score_of_batch_norm_is_not_spoilt_by_the_starting_averages(split: Split) -> None:
+    """After few steps Keras' averages are mostly the values they started from."""
+    from fmnist_sweep.train import Training
+
+    training = Training(replace(PLAIN, batch_norm="before_activation"), TrainSpec(epochs=1), split)
+    training.advance(1.0)  # 32 steps: 0.99 ** 32 = 0.72 of the starting values are left
+    _, settled, weights = training.score()
+    kept = training.net.model.get_weights()
+    loss, correct = training._run_score(*training.validation)
+    raw = float(correct) / 500
+    assert settled > raw + 0.1
+    assert all(np.array_equal(a, b) for a, b in zip(kept, training.net.model.get_weights(), strict=True))
+    assert math.isfinite(float(loss))
+    assert len(weights) == len(kept)
+
+
+def test_worker_trains_from_its_checkpoint(source: DataSource, tmp_path: Path) -> None:
+    from fmnist_sweep.trial import TrialJob, run_trial
+
+    prepared = datasets.prepare(source, tmp_path / "data", train_images=500)
+    job = TrialJob("trial-0000", PLAIN, TrainSpec(epochs=2), (1.0, 2.0), prepared, tmp_path / "job")
+
+    class Stopped(Exception):  # noqa: N818
+        pass
+
+    def stop(_: Report) -> None:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        run_trial(job, stop)
+    places: list[int] = []
+    result = run_trial(job, lambda report: places.append(report.place))
+    assert places == [1]
+    assert result.images == 1000
+    assert result.weights_sha256
+    assert job.weights.exists()
