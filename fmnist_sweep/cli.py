@@ -33,10 +33,11 @@ app = typer.Typer(
 )
 
 
-def whole(low: int) -> Callable[[str], int]:
+def whole(low: int) -> Callable[[str | int], int]:
     """Reads a whole number of ``low`` or more, with an error that says so."""
 
-    def parse(text: str) -> int:
+    def parse(given: str | int) -> int:
+        text = str(given)  # a default comes as the number that it is
         if not re.fullmatch(r"[0-9]+", text) or int(text) < low:
             raise typer.BadParameter(f"{text!r}; valid: a whole number of {low} or more")
         return int(text)

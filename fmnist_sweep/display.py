@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from fmnist_sweep.estimate import seconds_left
 from fmnist_sweep.ledger import Event
 from fmnist_sweep.state import ENDED, JobRecord, StudyState
 
@@ -52,8 +53,9 @@ class Lines:
 
     def watch(self, state: StudyState, event: Event | None) -> None:
         """See ``Display``."""
-        if event is not None and event.kind in ("ended", "died") and event.job in state.jobs:
-            self._console.print(Text(ended_line(state, event, self._target)), soft_wrap=True)
+        line = news(state, event, self._target)
+        if line:
+            self._console.print(Text(line), soft_wrap=True)
 
     def say(self, line: str) -> None:
         """See ``Display``."""
@@ -64,25 +66,22 @@ class Lines:
 
 
 class LiveTable:
-    """Running nets in a table that renews itself, and ended ones as lines above it."""
+    """Running nets in a table that renews itself, and news as lines above it."""
 
-    def __init__(self, console: Console, target: int) -> None:
+    def __init__(self, console: Console, target: int, workers: int) -> None:
         self._console = console
         self._target = target
+        self._workers = workers
         self._begun = time.monotonic()
-        self._state = StudyState()
-        self._ended_before: int | None = None
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._live.start()
 
     def watch(self, state: StudyState, event: Event | None) -> None:
         """See ``Display``."""
-        self._state = state
-        if self._ended_before is None:
-            self._ended_before = len(state.trials(*ENDED))
-        if event is not None and event.kind in ("ended", "died") and event.job in state.jobs:
-            self._console.print(Text(ended_line(state, event, self._target)), no_wrap=True, overflow="ellipsis")
-        self._live.update(self._render(), refresh=True)
+        line = news(state, event, self._target)
+        if line:
+            self._console.print(Text(line), no_wrap=True, overflow="ellipsis")
+        self._live.update(self._render(state), refresh=True)
 
     def say(self, line: str) -> None:
         """See ``Display``."""
@@ -92,10 +91,9 @@ class LiveTable:
         """See ``Display``."""
         self._live.stop()
 
-    def _render(self) -> Group:
-        state = self._state
+    def _render(self, state: StudyState) -> Group:
         table = Table(box=None, pad_edge=False, show_edge=False, header_style="dim", expand=True)
-        table.add_column("running", no_wrap=True, max_width=24)
+        table.add_column("training", no_wrap=True, max_width=24)
         table.add_column("net", no_wrap=True, overflow="ellipsis", ratio=1)
         table.add_column("epoch", justify="right", no_wrap=True)
         table.add_column("accuracy", justify="right", no_wrap=True)
@@ -105,36 +103,49 @@ class LiveTable:
                 accuracy = percent(job.reports[-1].val_accuracy) if job.reports else "-"
                 epochs = f"{job.epoch:g}/{job.train.epochs}"
                 table.add_row(called(job), job.arch.short, epochs, accuracy, time_left(job))
-        return Group(Text(self._headline(), style="bold", no_wrap=True, overflow="ellipsis"), table)
+        return Group(Text(self._headline(state), style="bold", no_wrap=True, overflow="ellipsis"), table)
 
-    def _headline(self) -> str:
-        state = self._state
-        ended = len(state.trials(*ENDED))
-        parts = [f"{state.study.get('name', '')}: {ended} of {self._target} trials"]
-        best = next(iter(state.ranked()), None)
-        if best is not None:
-            parts.append(f"best {percent(best.best)} ({called(best)})")
-        spent = time.monotonic() - self._begun
-        parts.append(f"{clock(spent)} so far")
-        new = ended - (self._ended_before or 0)
-        if new >= 3:
-            parts.append(f"about {clock(spent / new * (self._target - ended))} left")
+    def _headline(self, state: StudyState) -> str:
+        parts = [f"{tried(state)} of {self._target} trials tried"]
+        leader = best_so_far(state)
+        if leader is not None:
+            parts.append(f"best {percent(leader.best)} ({called(leader)})")
+        parts.append(f"{clock(time.monotonic() - self._begun)} so far")
+        left = seconds_left(state, self._target, self._workers)
+        if left is not None:
+            parts.append(f"about {clock(left)} left")
         return " · ".join(parts)
 
 
-def ended_line(state: StudyState, event: Event, target: int) -> str:
-    """One line on a net that ended, or whose worker died."""
+def tried(state: StudyState) -> int:
+    """Trials that have come to a rung or an end."""
+    return len(state.trials("held", *ENDED))
+
+
+def best_so_far(state: StudyState) -> JobRecord | None:
+    """The trial with the best validation accuracy yet, trained in full or not."""
+    return max((job for job in state.trials() if job.best is not None), key=lambda job: job.best or 0.0, default=None)
+
+
+def news(state: StudyState, event: Event | None, target: int) -> str:
+    """One line on a net that ended, was set aside or lost its worker; "" for all else."""
+    if event is None or event.kind not in ("ended", "held", "died") or event.job not in state.jobs:
+        return ""
     job = state.jobs[event.job]
-    ended = len(state.trials(*ENDED))
-    best = next(iter(state.ranked()), None)
-    head = f"[{ended}/{target}]" if job.kind == "trial" else "[lab]"
+    head = f"[{tried(state)}/{target}]" if job.kind == "trial" else "[lab]"
     if event.kind == "died":
         return f"{head} {called(job)}: {event.body['message']}; it goes on from its checkpoint"
-    how = {"complete": "", "pruned": f"  pruned at epoch {job.epoch:g}", "failed": f"  FAILED: {job.reason}"}[job.state]
+    how = {
+        "held": f"  set aside at epoch {job.epoch:g}",
+        "complete": "  trained in full" if job.kind == "trial" else "",
+        "pruned": f"  pruned at epoch {job.epoch:g}",
+        "failed": f"  FAILED: {job.reason}",
+    }[job.state]
     if job.same_as:
         how = f"  the same net as {job.same_as}"
-    led = f"  best {percent(best.best)}" if best is not None and job.kind == "trial" else ""
-    return f"{head} {called(job)}  {percent(job.best)}{led}  {job.arch.short}{how}"
+    if job.state == "pruned" and event.kind == "ended" and job.attempts and "set aside" in job.reason:
+        return ""  # that it was set aside has been told
+    return f"{head} {called(job)}  {percent(job.best)}  {job.arch.short}{how}"
 
 
 def called(job: JobRecord) -> str:

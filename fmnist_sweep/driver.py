@@ -116,7 +116,7 @@ class Driver:
             return "interrupted"
         if not self._timed_out:
             for job in self.state.trials("held"):
-                self._end_pruned(job)
+                self._end_pruned(job, "set aside")
         if self._timed_out and (self.state.unfinished() or len(self.state.trials()) < target):
             return "timeout"
         return "exhausted" if self._exhausted and len(self.state.trials()) < target else "done"
@@ -265,7 +265,7 @@ class Driver:
         """Ends the worker of a trial that is not among the best now."""
         self._executor.cancel(job.key)
         if self._task.config.fidelity.pruner == "median":  # the median rule takes nothing back
-            self._end_pruned(job)
+            self._end_pruned(job, "pruned")
             return
         self._running.pop(job.key, None)
         self._record("held", job.key, job.attempts)
@@ -307,8 +307,8 @@ class Driver:
             self._running.pop(key, None)
             self._record("paused", key, self.state.jobs[key].attempts)
 
-    def _end_pruned(self, job: JobRecord) -> None:
-        reason = f"pruned at epoch {job.epoch:g} with validation accuracy {job.reports[-1].val_accuracy:.4f}"
+    def _end_pruned(self, job: JobRecord, how: str) -> None:
+        reason = f"{how} at epoch {job.epoch:g} with validation accuracy {job.reports[-1].val_accuracy:.4f}"
         self._end(job.key, "pruned", reason, TrialResult.so_far(job.reports))
 
     def _end(self, key: str, state: JobState, reason: str, result: TrialResult | None) -> None:

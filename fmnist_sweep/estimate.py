@@ -14,8 +14,8 @@ from statistics import median
 
 from fmnist_sweep import arithmetic
 from fmnist_sweep.arch import ArchSpec, TrainSpec
-from fmnist_sweep.schema import FidelitySection
-from fmnist_sweep.state import JobRecord
+from fmnist_sweep.schema import SweepConfig
+from fmnist_sweep.state import JobRecord, StudyState
 
 _FLOPS_PER_S = 1.8e11
 _ACTIVATIONS_PER_S = 1.2e9
@@ -53,13 +53,24 @@ def image_s(arch: ArchSpec, train: TrainSpec) -> float:
     return 3 * cost.flops / _FLOPS_PER_S + cost.activation_elements / _ACTIVATIONS_PER_S + step / train.batch_size
 
 
-def expected_epochs(epochs: int, fidelity: FidelitySection) -> float:
-    """Mean epochs of a trial if at each rung the share that the pruner lets go on does."""
-    if fidelity.pruner == "none":
-        return float(epochs)
-    share = 1 / fidelity.reduction if fidelity.pruner == "asha" else 0.5
-    total, before, going_on = 0.0, 0.0, 1.0
-    for rung in [*(rung for rung in fidelity.rungs if rung < epochs), float(epochs)]:
+def epochs_of_all(config: SweepConfig, target: int) -> float:
+    """Epochs that ``target`` trials take together if at each rung the share that the pruner means to goes on."""
+    fidelity, epochs = config.fidelity, float(config.epochs)
+    finalists = min(target, config.study.keep_models)
+    share = {"asha": 1 / fidelity.reduction, "median": 0.5, "none": 1.0}[fidelity.pruner]
+    total, before, going_on = 0.0, 0.0, float(target)
+    for rung in [rung for rung in fidelity.rungs if rung < epochs]:
         total += going_on * (rung - before)
-        before, going_on = rung, going_on * share
-    return total
+        before, going_on = rung, max(going_on * share, finalists)
+    return total + going_on * (epochs - before)
+
+
+def seconds_left(state: StudyState, target: int, workers: int) -> float | None:
+    """How long a running study has to go, at the pace of its trials so far; None before there is one."""
+    trials = [job for job in state.trials() if job.epoch]
+    done = sum(job.epoch for job in trials)
+    if not done:
+        return None
+    config = SweepConfig.model_validate(state.study["config"])
+    left = max(epochs_of_all(config, target) - done, 0.0)
+    return left * sum(job.reports[-1].train_s for job in trials) / done / workers

@@ -27,7 +27,7 @@ from fmnist_sweep.data import Split
 from fmnist_sweep.errors import Diverged
 from fmnist_sweep.trial import Report, ReportTo
 
-_SCORE_BATCH = 500
+_SCORE_BATCH = 100
 
 
 @dataclass(frozen=True, slots=True)

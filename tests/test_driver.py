@@ -117,7 +117,7 @@ def test_the_best_at_each_rung_go_on_and_the_finalists_go_all_the_way(tmp_path: 
 
     assert best(0.5, 4) <= {job.key for job in trials if job.epoch >= 1}
     assert best(1.0, 2) == {job.key for job in trials if job.state == "complete"}
-    assert all("pruned at epoch" in job.reason for job in trials if job.state == "pruned")
+    assert all("set aside at epoch" in job.reason for job in trials if job.state == "pruned")
     assert len(place.state.trials("complete", "pruned")) == 12
 
 

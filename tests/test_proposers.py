@@ -106,14 +106,15 @@ class TestProposer:
         if sampler != "random":
             reason = "a proposer remembers an earlier past: OptunaProposer by number, standing and count of scores"
             request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
-        one, other = proposals()[:5], proposals()[::-1][:5]
-        pasts = [
-            [Past(it, "complete", (0.1 * place,), 0.1 * place) for place, it in enumerate(tried)]
-            for tried in (one, other)
-        ]
-        proposer = make(task(sampler))
-        proposer.ask(pasts[0], lambda _: True)
-        assert proposer.ask(pasts[1], lambda _: True) == make(task(sampler)).ask(pasts[1], lambda _: True)
+        scores = [0.1 * place for place in range(8)]
+        one, other = (
+            [Past(it, "complete", (score,), score) for it, score in zip(proposals()[:8], told, strict=True)]
+            for told in (scores, scores[::-1])
+        )
+        for seed in range(10):
+            proposer = make(task(sampler, seed))
+            proposer.ask(one, lambda _: True)
+            assert proposer.ask(other, lambda _: True) == make(task(sampler, seed)).ask(other, lambda _: True)
 
     def test_the_seed_decides(self, sampler: Sampler) -> None:
         one, same, other = (Sweeping(make(task(sampler, seed))).go_on(SIZE) for seed in (1, 1, 2))

@@ -103,11 +103,8 @@ def _estimate(
 
     images = planned.config.data.train_images or FASHION_MNIST.train_limit
     workers = settings.workers or auto_workers()
-    fidelity = planned.config.fidelity
-    trial_s = pace.factor * mean(
-        estimate.image_s(arch, train) * images * estimate.expected_epochs(train.epochs, fidelity)
-        for arch, train in nets
-    )
+    epoch_s = pace.factor * images * mean(estimate.image_s(arch, train) for arch, train in nets)
+    trials_s = epoch_s * estimate.epochs_of_all(planned.config, target)
     variants = lab.variants(
         planned.config.lab.variants,
         input_shape=FASHION_MNIST.image_shape,
@@ -119,8 +116,8 @@ def _estimate(
         estimate.image_s(variant.arch, variant.train) * images * variant.train.epochs for variant in different
     )
     return {
-        "total_s": round((trial_s * target + lab_s) / workers),
-        "trials_s": round(trial_s * target / workers),
+        "total_s": round((trials_s + lab_s) / workers),
+        "trials_s": round(trials_s / workers),
         "lab_s": round(lab_s / workers),
         "workers": workers,
         "measured_on_trials": pace.trials,

@@ -19,6 +19,7 @@ from fmnist_sweep import lab, session, study, summary
 from fmnist_sweep.data import PreparedData
 from fmnist_sweep.display import Display, Lines, LiveTable, Quiet, clock, percent
 from fmnist_sweep.driver import Stopping
+from fmnist_sweep.executors.local import auto_workers
 from fmnist_sweep.lab import Variant
 from fmnist_sweep.session import Hooks, Session
 from fmnist_sweep.settings import Settings
@@ -87,7 +88,7 @@ def _study(
     quiet: bool,
     console: Console,
 ) -> Ended:
-    display = _display(console, target, quiet)
+    display = _display(console, target, settings.workers or auto_workers(), quiet)
     try:
         with _signals() as stopping:
             ended = session.run(settings, planned, target, variants, Hooks(display.watch, stopping, display.say), fresh)
@@ -104,10 +105,10 @@ def _study(
     return Ended(code, result)
 
 
-def _display(console: Console, target: int, quiet: bool) -> Display:
+def _display(console: Console, target: int, workers: int, quiet: bool) -> Display:
     if quiet:
         return Quiet()
-    return LiveTable(console, target) if console.is_terminal else Lines(console, target)
+    return LiveTable(console, target, workers) if console.is_terminal else Lines(console, target)
 
 
 @contextmanager
