@@ -246,12 +246,12 @@ class Driver:
     def _take_report(self, key: str, happening: Reported) -> None:
         report = happening.report
         now = time.monotonic()
-        self._record("report", key, report.place, **report.body)
+        new = self._record("report", key, report.place, **report.body)
         job = self.state.jobs[key]
         pace = report.train_s / report.epoch  # seconds of training for one epoch
         following = next((point for point in job.report_at if point > report.epoch), report.epoch)
         self._running[key] = now + max(_FIRST_REPORT_S / 3, _SLOWEST * pace * (following - report.epoch))
-        if not self._goes_on(job):
+        if new and not self._goes_on(job):
             self._hold(job)
         elif self._wants_pause() and report.epoch < job.report_at[-1]:
             self._pause([key])

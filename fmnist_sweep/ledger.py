@@ -40,7 +40,7 @@ class Event:
     """Something that happened, once.
 
     Attributes:
-        seq: Position in the ledger, from 1.
+        seq: Its place in the ledger's order; numbers may be left out.
         time: Seconds since 1970.
         kind: What happened, as in ``asked``, ``report``, ``ended``.
         job: The job it happened to, or "" for the study itself.
@@ -109,7 +109,12 @@ class Ledger:
                 "SELECT seq, time, kind, job, place, body FROM events WHERE seq > ? ORDER BY seq LIMIT ?",
                 (after, limit),
             ).fetchall()
-        return [Event(seq, when, kind, job, place, json.loads(body)) for seq, when, kind, job, place, body in rows]
+            return [Event(seq, when, kind, job, place, json.loads(body)) for seq, when, kind, job, place, body in rows]
+
+    def last(self) -> int:
+        """``seq`` of the last event; 0 before the first."""
+        with self._lock, self._told():
+            return int(self._db.execute("SELECT COALESCE(MAX(seq), 0) FROM events").fetchone()[0])
 
     def cursor(self, view: str) -> int:
         """The last event that ``view`` has taken over; 0 for none."""
@@ -133,5 +138,5 @@ class Ledger:
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, ValueError) as error:
             raise LedgerError(f"ledger {self._path}: {error}") from error

@@ -86,6 +86,7 @@ class Training:
         self.optimizer.build(self.net.model.trainable_variables)
         self.progress = Progress()
         self.best_weights: list[np.ndarray] = []
+        self.last_report: Report | None = None
         self._classes = arch.classes
         self._order: tuple[int, Any] = (-1, None)
         self._steps = tf.function(self._run_steps)
@@ -140,8 +141,9 @@ class Training:
         progress = np.array([getattr(self.progress, name) for name in Progress.__slots__], np.float64)
         arrays = {f"v{place:04d}": np.asarray(variable) for place, variable in enumerate(self._variables())}
         best = {f"w{place:04d}": weight for place, weight in enumerate(self.best_weights)}
+        said = [] if self.last_report is None else [getattr(self.last_report, name) for name in Report.__slots__]
         buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, progress=progress, **arrays, **best)
+        np.savez(buffer, allow_pickle=False, progress=progress, said=np.array(said, np.float64), **arrays, **best)
         return buffer.getvalue()
 
     def restore(self, state: bytes) -> None:
@@ -151,7 +153,10 @@ class Training:
                 variable.assign(archive[f"v{place:04d}"])
             self.best_weights = [archive[name] for name in sorted(archive.files) if name.startswith("w")]
             values = dict(zip(Progress.__slots__, archive["progress"].tolist(), strict=True))
+            said = dict(zip(Report.__slots__, archive["said"].tolist(), strict=False))
         self.progress = Progress(**{**values, "reports": int(values["reports"]), "steps": int(values["steps"])})
+        if said:
+            self.last_report = Report(**{**said, "place": int(said["place"]), "images": int(said["images"])})
 
     def _variables(self) -> list[Any]:
         return [*self.net.model.variables, *self.optimizer.variables]
@@ -220,6 +225,8 @@ def fit(training: Training, report_at: tuple[float, ...], report: ReportTo, save
     Raises:
         Diverged: The loss became infinite or NaN.
     """
+    if training.last_report is not None:  # whoever saved it may have died before it was told
+        report(training.last_report)
     for place in range(training.progress.reports, len(report_at)):
         epoch = report_at[place]
         training.advance(epoch)
@@ -241,6 +248,7 @@ def fit(training: Training, report_at: tuple[float, ...], report: ReportTo, save
             now = replace(now, best_epoch=epoch, best_val_accuracy=val_accuracy)
             training.best_weights = scored
         training.progress = replace(now, reports=place + 1)
+        training.last_report = said
         save(training.state())
         report(said)
     return Outcome(training.progress, nets.weights_to_bytes(training.best_weights), _peak_bytes())

@@ -156,7 +156,7 @@ def wait_for(true: Callable[[], object], what: str) -> None:
 
 def _train(job: TrialJob, report: ReportTo, on_the_way: Callable[[int], object]) -> TrialResult:
     saved = durable.read_sealed(job.checkpoint)
-    for said in reports_of(job.arch, job.train, job.report_at)[int(saved or 0) :]:
+    for said in reports_of(job.arch, job.train, job.report_at)[max(0, int(saved or 0) - 1) :]:
         on_the_way(said.place)
         durable.write_sealed(job.checkpoint, str(said.place + 1).encode())
         report(said)

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fmnist_sweep import durable
+from tests.strategies import CALM
 
 FULL_DISK = """
 import resource, sys
@@ -89,17 +90,20 @@ def test_a_missing_sealed_file_is_none(tmp_path: Path) -> None:
     assert durable.read_sealed(tmp_path / "nor" / "its" / "folder") is None
 
 
+@CALM
 @given(st.binary(max_size=200))
 def test_what_was_sealed_is_read_back(content: bytes) -> None:
     assert read_back(sealed(content)) == content
 
 
+@CALM
 @given(st.binary(max_size=50))
 def test_every_truncation_is_noticed(content: bytes) -> None:
     raw = sealed(content)
     assert [length for length in range(len(raw)) if read_back(raw[:length]) is not None] == []
 
 
+@CALM
 @given(st.binary(max_size=200), st.data())
 def test_every_change_of_a_byte_is_noticed(content: bytes, data: st.DataObject) -> None:
     raw = bytearray(sealed(content))
@@ -108,6 +112,7 @@ def test_every_change_of_a_byte_is_noticed(content: bytes, data: st.DataObject) 
     assert read_back(bytes(raw)) is None
 
 
+@CALM
 @given(st.binary(max_size=50), st.binary(min_size=1, max_size=50))
 def test_what_is_appended_is_noticed(content: bytes, more: bytes) -> None:
     assert read_back(sealed(content) + more) is None

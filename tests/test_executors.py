@@ -126,13 +126,8 @@ class TestExecutor:
         _, *reported, _ = heard(executor, Finished, proceed=True)
         assert [it.report.place for it in reported if isinstance(it, Reported)] == [1, 2, 3]
 
-    def test_nothing_is_heard_of_a_cancelled_job_that_runs_again(
-        self, make: Make, tmp_path: Path, request: pytest.FixtureRequest
-    ) -> None:
+    def test_nothing_is_heard_of_a_cancelled_job_that_runs_again(self, make: Make, tmp_path: Path) -> None:
         executor, mine = make(stand_ins.quick), job(tmp_path)
-        if isinstance(executor, InlineExecutor):
-            reason = "InlineExecutor: what a cancelled job had said is told as the new one's of the same key"
-            request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
         executor.submit(mine)
         wait_for(mine.checkpoint.exists, "the first report")
         executor.cancel(mine.key)
@@ -208,25 +203,14 @@ class TestExecutor:
 
 
 @pytest.mark.parametrize(
-    "number",
-    [
-        signal.SIGKILL,
-        signal.SIGTERM,
-        pytest.param(
-            signal.SIGRTMIN + 1,
-            marks=pytest.mark.xfail(
-                strict=True,
-                raises=ValueError,
-                reason="local._cause: signal.Signals has no name for most real-time ones",
-            ),
-        ),
-    ],
+    ("number", "called"),
+    [(signal.SIGKILL, "SIGKILL"), (signal.SIGTERM, "SIGTERM"), (signal.SIGRTMIN + 1, f"signal {signal.SIGRTMIN + 1}")],
 )
-def test_a_killed_worker_is_told_of(make_local: Make, tmp_path: Path, number: int) -> None:
+def test_a_killed_worker_is_told_of(make_local: Make, tmp_path: Path, number: int, called: str) -> None:
     executor, mine = make_local(stand_ins.hanging), job(tmp_path)
     executor.submit(mine)
     os.kill(pid_of(heard(executor, Started)), number)
-    assert heard(executor, Died)[-1] == Died(mine.key, f"the worker was ended by {signal.Signals(number).name}")
+    assert heard(executor, Died)[-1] == Died(mine.key, f"the worker was ended by {called}")
 
 
 def test_a_job_whose_worker_died_goes_on_from_its_checkpoint(make_local: Make, tmp_path: Path) -> None:

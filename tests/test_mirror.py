@@ -155,7 +155,6 @@ def test_close_ends_the_thread(mirror_of: MirrorOf) -> None:
     assert not thread.is_alive()
 
 
-@pytest.mark.xfail(strict=True, reason="Mirror._follow looks at _closing between batches of 64 events, not events")
 def test_close_ends_it_after_the_event_that_it_is_at(ledger: Ledger, mirror_of: MirrorOf) -> None:
     add(ledger, 10)
     board = Board()
@@ -191,7 +190,6 @@ class SlowReader(Ledger):
         return found
 
 
-@pytest.mark.xfail(strict=True, reason="Mirror.drain believes a look at the ledger that began before drain was called")
 def test_drain_waits_for_what_was_told_just_before(tmp_path: Path) -> None:
     ledger, board = SlowReader(tmp_path / "slow.db"), Board()
     mirror = Mirror(ledger, lambda: board)
@@ -213,10 +211,6 @@ class FullDisk(Ledger):
         raise LedgerError("ledger: database or disk is full")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a LedgerError in Mirror._follow ends its thread without a word: drain says nothing"
-)
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_ledger_that_fails_is_not_kept_quiet(tmp_path: Path) -> None:
     ledger = FullDisk(tmp_path / "full.db")
     add(ledger, 1)

@@ -90,22 +90,14 @@ class TestProposer:
         before.go_on(trials)
         assert before.interrupted(make(task(sampler))).go_on(SIZE) == without
 
-    def test_asking_again_gives_the_same(self, sampler: Sampler, request: pytest.FixtureRequest) -> None:
-        if sampler == "grid":
-            reason = "GridProposer remembers how far it came: what is asked for twice with one past is not the same"
-            request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
+    def test_asking_again_gives_the_same(self, sampler: Sampler) -> None:
         sweeping = Sweeping(make(task(sampler)))
         sweeping.go_on(5)
         assert sweeping.proposer.ask(sweeping.past, lambda _: True) == sweeping.proposer.ask(
             sweeping.past, lambda _: True
         )
 
-    def test_another_past_is_not_mixed_up_with_the_first(
-        self, sampler: Sampler, request: pytest.FixtureRequest
-    ) -> None:
-        if sampler != "random":
-            reason = "a proposer remembers an earlier past: OptunaProposer by number, standing and count of scores"
-            request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
+    def test_another_past_is_not_mixed_up_with_the_first(self, sampler: Sampler) -> None:
         scores = [0.1 * place for place in range(8)]
         one, other = (
             [Past(it, "complete", (score,), score) for it, score in zip(proposals()[:8], told, strict=True)]

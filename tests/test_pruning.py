@@ -14,6 +14,7 @@ from fmnist_sweep.schema import FidelitySection
 from fmnist_sweep.state import JobRecord, JobState
 from fmnist_sweep.trial import Kind, Report
 from tests.stand_ins import proposals
+from tests.strategies import CALM
 
 PROPOSAL = proposals()[0]
 POINTS = (0.5, 1.0, 2.0, 3.0)
@@ -45,6 +46,7 @@ def asha(reduction: int) -> FidelitySection:
 # Where
 
 
+@CALM
 @given(st.integers(1, 8), rungs)
 def test_trials_report_at_low_rungs_and_whole_epochs(epochs: int, rungs: list[float]) -> None:
     points = report_points(epochs, rungs)
@@ -76,6 +78,7 @@ def test_a_score_is_that_of_its_epoch() -> None:
 # Successive halving
 
 
+@CALM
 @given(st.lists(accuracies, min_size=1, max_size=20, unique=True), reductions)
 def test_the_best_one_in_reduction_go_on(scores: list[float], reduction: int) -> None:
     trials = at_one(scores)
@@ -83,6 +86,7 @@ def test_the_best_one_in_reduction_go_on(scores: list[float], reduction: int) ->
     assert going_on == sorted(scores)[len(scores) - len(scores) // reduction :]
 
 
+@CALM
 @given(fields, accuracies, accuracies, reductions)
 def test_a_higher_score_is_never_worse(others: list[float], one: float, other: float, reduction: int) -> None:
     low, high = sorted((one, other))
@@ -91,6 +95,7 @@ def test_a_higher_score_is_never_worse(others: list[float], one: float, other: f
             assert goes_on(trial(99, 0.5, high), at_one(others), fidelity)
 
 
+@CALM
 @given(fields.flatmap(lambda found: st.permutations(at_one(found))), reductions)
 def test_the_order_in_which_they_came_does_not_matter(trials: list[JobRecord], reduction: int) -> None:
     in_order = sorted(trials, key=lambda job: job.number)
@@ -98,6 +103,7 @@ def test_the_order_in_which_they_came_does_not_matter(trials: list[JobRecord], r
         assert goes_on(job, trials, asha(reduction)) == goes_on(job, in_order, asha(reduction))
 
 
+@CALM
 @given(fields, reductions)
 def test_those_below_the_rung_do_not_count(scores: list[float], reduction: int) -> None:
     trials = at_one(scores)
@@ -109,6 +115,7 @@ def test_those_below_the_rung_do_not_count(scores: list[float], reduction: int) 
 # The median rule
 
 
+@CALM
 @given(st.lists(accuracies, max_size=12), accuracies)
 def test_the_median_rule_stops_the_lower_half(others: list[float], score: float) -> None:
     fidelity = FidelitySection(pruner="median", rungs=[1.0])
@@ -119,6 +126,7 @@ def test_the_median_rule_stops_the_lower_half(others: list[float], score: float)
 # Held trials
 
 
+@CALM
 @given(fields, reductions, st.data())
 def test_who_is_promoted_belongs_to_the_best_and_is_the_best_of_the_held(
     scores: list[float], reduction: int, data: st.DataObject

@@ -15,6 +15,7 @@ from fmnist_sweep.ledger import Event, Ledger
 from fmnist_sweep.state import ENDED, StudyState
 from fmnist_sweep.trial import Report, TrialResult
 from tests.stand_ins import asked, proposals, reports_of
+from tests.strategies import CALM
 
 ATTEMPTS = ("started", "report", "died", "paused", "held")
 KINDS = ("asked", *ATTEMPTS, "ended", "kept", "dropped", "run", "model", "view", "session")
@@ -59,7 +60,7 @@ def tell(ledger: Ledger, happened: list[Happened]) -> None:
             ledger.append(kind, key, where, **body_of(kind, number, place, accuracy))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(CALM, max_examples=40)
 @given(happenings, st.data())
 def test_a_fold_in_parts_is_the_fold_at_once(happened: list[Happened], data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(happened)))

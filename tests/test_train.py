@@ -114,7 +114,7 @@ def test_a_resumed_training_is_the_uninterrupted_one(spec: TrainSpec, split: Spl
         resumed.restore(states[place])
         later: list[Report] = []
         outcome = fit(resumed, points, later.append, lambda _: None)
-        assert [strip(report) for report in later] == [strip(report) for report in reports[place + 1 :]]
+        assert [strip(report) for report in later] == [strip(report) for report in reports[place:]]
         assert outcome.weights == whole.weights
         assert outcome.progress.best_val_accuracy == whole.progress.best_val_accuracy
 
@@ -138,9 +138,11 @@ def test_the_same_seed_gives_the_same_figures_and_another_gives_others(split: Sp
 def test_a_diverging_training_says_so(split: Split) -> None:
     from fmnist_sweep.train import Training, fit
 
-    spec = TrainSpec(optimizer="sgd", learning_rate=100.0, epochs=3)
-    with pytest.raises(Diverged, match=r"loss became (nan|inf) in epoch \d"):
-        fit(Training(PLAIN, spec, split), (1.0, 2.0, 3.0), lambda _: None, lambda _: None)
+    training = Training(PLAIN, TrainSpec(epochs=3), split)
+    fit(training, (1.0,), lambda _: None, lambda _: None)
+    training.net.model.set_weights([np.full_like(weight, np.nan) for weight in training.net.model.get_weights()])
+    with pytest.raises(Diverged, match="loss became nan in epoch 2"):
+        fit(training, (1.0, 2.0, 3.0), lambda _: None, lambda _: None)
 
 
 def test_an_early_score_of_batch_norm_is_not_spoilt_by_the_starting_averages(split: Split) -> None:
@@ -175,7 +177,7 @@ def test_worker_trains_from_its_checkpoint(source: DataSource, tmp_path: Path) -
         run_trial(job, stop)
     places: list[int] = []
     result = run_trial(job, lambda report: places.append(report.place))
-    assert places == [1]
+    assert places == [0, 1]  # the first again, as it may never have been heard
     assert result.images == 1000
     assert result.weights_sha256
     assert job.weights.exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Callable
 
 from fmnist_sweep.executors.base import Died, Failed, Finished, Happening, Started
 from fmnist_sweep.executors.worker import work
@@ -21,8 +22,8 @@ class InlineExecutor:
 
     def __init__(self, run: RunTrial = run_trial) -> None:
         self._run = run
-        self._happenings: queue.Queue[Happening] = queue.Queue()
-        self._answers: queue.Queue[bool] = queue.Queue()
+        self._happenings: queue.Queue[Happening] = queue.Queue()  # a fresh pair for each job: what a
+        self._answers: queue.Queue[bool] = queue.Queue()  # cancelled one still says is heard by nobody
         self._thread: threading.Thread | None = None
         self._key = ""
 
@@ -31,8 +32,10 @@ class InlineExecutor:
         if self._thread is not None:
             raise ValueError(f"{job.key}: the one slot is taken by {self._key}")
         self._key = job.key
-        self._answers = queue.Queue()
-        self._thread = threading.Thread(target=self._work, args=(job, self._answers), daemon=True, name=job.key)
+        self._happenings, self._answers = queue.Queue(), queue.Queue()
+        self._thread = threading.Thread(
+            target=self._work, args=(job, self._happenings.put, self._answers), daemon=True, name=job.key
+        )
         self._thread.start()
 
     def happenings(self, timeout_s: float) -> list[Happening]:
@@ -44,7 +47,6 @@ class InlineExecutor:
                 found.append(self._happenings.get_nowait())
         except queue.Empty:
             pass
-        found = [happening for happening in found if happening.key == self._key]
         if any(isinstance(happening, (Finished, Failed, Died)) for happening in found):
             self._join()
         return found
@@ -69,15 +71,15 @@ class InlineExecutor:
             self._thread.join()
         self._thread, self._key = None, ""
 
-    def _work(self, job: TrialJob, answers: queue.Queue[bool]) -> None:
+    def _work(self, job: TrialJob, say: Callable[[Happening], None], answers: queue.Queue[bool]) -> None:
         def hear() -> None:
             if not answers.get():
                 raise _Cancelled
 
-        self._happenings.put(Started(job.key, "this process"))
+        say(Started(job.key, "this process"))
         try:
-            work(job, self._run, self._happenings.put, hear)
+            work(job, self._run, say, hear)
         except _Cancelled:
             pass
         except BaseException as error:  # what would have killed a process of its own
-            self._happenings.put(Died(job.key, f"the worker ended with {type(error).__name__}"))
+            say(Died(job.key, f"the worker ended with {type(error).__name__}"))

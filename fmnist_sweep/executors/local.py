@@ -172,7 +172,8 @@ def call(function: Callable[..., Any], *args: Any, log: Path) -> Any:
 
 def _cause(code: int | None) -> str:
     if code is not None and code < 0:
-        return f"the worker was ended by {signal.Signals(-code).name}"
+        names = {number.value: number.name for number in signal.Signals}
+        return f"the worker was ended by {names.get(-code, f'signal {-code}')}"
     return f"the worker ended with code {code}"
 
 

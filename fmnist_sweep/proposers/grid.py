@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from fmnist_sweep import space
 from fmnist_sweep.errors import UsageError
@@ -10,12 +10,13 @@ from fmnist_sweep.proposers.base import Acceptable, Past, Proposal, Task
 
 
 class GridProposer:
-    """See ``Proposer``; goes on where it was, as what came before it is past and so not acceptable again."""
+    """See ``Proposer``; what it has listed it remembers, so as not to walk the space again."""
 
     def __init__(self, task: Task) -> None:
-        self._configurations = space.configurations(
+        self._rest = space.configurations(
             task.config, input_shape=task.input_shape, classes=task.classes, seed=task.seed
         )
+        self._listed: list[Proposal] = []
 
     def ask(self, past: Sequence[Past], acceptable: Acceptable) -> Proposal | None:
         """See ``Proposer``.
@@ -25,8 +26,7 @@ class GridProposer:
         """
         known = {earlier.proposal.fingerprint for earlier in past}
         try:
-            for arch, train, drawn in self._configurations:
-                proposal = Proposal(arch, train, drawn)
+            for proposal in self._all():
                 if proposal.fingerprint not in known and acceptable(proposal):
                     return proposal
         except space.Endless as error:
@@ -35,3 +35,9 @@ class GridProposer:
                 "valid: give it a step or choices, or another sampler"
             ) from None
         return None
+
+    def _all(self) -> Iterator[Proposal]:
+        yield from self._listed
+        for arch, train, drawn in self._rest:
+            self._listed.append(Proposal(arch, train, drawn))
+            yield self._listed[-1]

@@ -36,7 +36,7 @@ class OptunaProposer:
     def __init__(self, task: Task, sampler: Sampler) -> None:
         self._task = task
         self._sampler = sampler
-        self._frozen: dict[tuple[int, str, int], FrozenTrial] = {}
+        self._frozen: dict[int, tuple[Past, FrozenTrial]] = {}
 
     def ask(self, past: Sequence[Past], acceptable: Acceptable) -> Proposal | None:
         """See ``Proposer``; a sampler that only repeats itself makes way for random draws."""
@@ -61,10 +61,10 @@ class OptunaProposer:
         return None
 
     def _told(self, number: int, earlier: Past) -> FrozenTrial:
-        key = (number, earlier.standing, len(earlier.scores))
-        if key not in self._frozen:
+        known = self._frozen.get(number)
+        if known is None or known[0] != earlier:
             task, proposal = self._task, earlier.proposal
-            self._frozen[key] = optuna.create_trial(
+            frozen = optuna.create_trial(
                 state=_STATES[earlier.standing],
                 value=earlier.value if earlier.standing == "complete" else None,
                 params=proposal.drawn,
@@ -73,7 +73,8 @@ class OptunaProposer:
                 ),
                 intermediate_values=dict(enumerate(earlier.scores)),
             )
-        return self._frozen[key]
+            known = self._frozen[number] = (earlier, frozen)
+        return known[1]
 
     def _make(self, sampler: Sampler, number: int, turn: int) -> optuna.samplers.BaseSampler:
         seed = (self._task.seed * 1_000_003 + number * 101 + turn) % 2**32

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -55,12 +54,18 @@ class Mirror:
         self._ledger = ledger
         self._make = make
         self._closing = threading.Event()
-        self._caught_up = threading.Event()
+        self._changed = threading.Condition()
+        self._shown = 0  # seq of the last event that the view shows, guarded by _changed
+        self._fatal: FatalError | None = None
         self._name = "a view"
-        self.fatal: FatalError | None = None
         self.trouble = ""
         self._thread = threading.Thread(target=self._run, daemon=True, name="mirror")
         self._thread.start()
+
+    @property
+    def fatal(self) -> FatalError | None:
+        """Why nothing is shown any more; None while something is."""
+        return self._fatal
 
     def drain(self, timeout_s: float) -> bool:
         """Waits until all that is in the ledger now is shown.
@@ -71,14 +76,12 @@ class Mirror:
         Raises:
             FatalError: The view can't be used at all.
         """
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline and self.fatal is None:
-            self._caught_up.clear()
-            if self._caught_up.wait(min(1.0, max(0.0, deadline - time.monotonic()))):
-                break
-        if self.fatal is not None:
-            raise self.fatal
-        return self._caught_up.is_set()
+        last = self._ledger.last()
+        with self._changed:
+            self._changed.wait_for(lambda: self._shown >= last or self._fatal is not None, timeout_s)
+            if self._fatal is not None:
+                raise self._fatal
+            return self._shown >= last
 
     def close(self) -> None:
         """Ends the thread after the event that it is at."""
@@ -92,27 +95,32 @@ class Mirror:
             seq = self._ledger.cursor(view.name)
             past = self._ledger.events()
             view.open(past)
+            self._follow(view, StudyState.of(event for event in past if event.seq <= seq), seq)
         except FatalError as error:
-            self.fatal = error
-            return
+            self._tell(fatal=error)
         except Exception as error:
-            self.fatal = FatalError(f"{self._name} can't be used: {_line(error)}")
-            return
-        self._follow(view, past, seq)
+            self._tell(fatal=FatalError(f"{self._name} can't be used: {_line(error)}"))
 
-    def _follow(self, view: View, past: list[Event], seq: int) -> None:
-        state = StudyState.of(event for event in past if event.seq <= seq)
+    def _follow(self, view: View, state: StudyState, seq: int) -> None:
+        self._tell(shown=seq)
         while not self._closing.is_set():
-            events = self._ledger.events(after=state.seq, limit=_BATCH)
+            events = self._ledger.events(after=seq, limit=_BATCH)
             for event in events:
                 state.apply(event)
-                if not self._take(view, event, state):
-                    return
+                if self._closing.is_set() or not self._take(view, event, state):
+                    break
+                seq = event.seq
             if events:
-                self._ledger.advance(view.name, state.seq)
+                self._ledger.advance(view.name, seq)
+                self._tell(shown=seq)
             else:
-                self._caught_up.set()
                 self._closing.wait(_IDLE_S)
+
+    def _tell(self, shown: int = 0, fatal: FatalError | None = None) -> None:
+        with self._changed:
+            self._shown = max(self._shown, shown)
+            self._fatal = fatal
+            self._changed.notify_all()
 
     def _take(self, view: View, event: Event, state: StudyState) -> bool:
         """Shows one event, however long the view is away; False if the mirror is closed before."""

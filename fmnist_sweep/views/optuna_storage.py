@@ -103,7 +103,8 @@ class OptunaView:
 
 def masked(uri: str) -> str:
     """``uri`` with a password, if there is one, replaced by ***."""
-    return re.sub(r"(//[^/:@]*):[^/@]*@", r"\1:***@", uri)
+    uri = re.sub(r"(//[^/?#:@]*):.*@", r"\1:***@", uri)
+    return re.sub(r"([?&](?:password|passwd|pwd|token)=)[^&#]*", r"\1***", uri, flags=re.IGNORECASE)
 
 
 def move_aside(uri: str, study: str, to: str) -> None:
