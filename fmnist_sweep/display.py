@@ -103,7 +103,7 @@ class LiveTable:
                 accuracy = percent(job.reports[-1].val_accuracy) if job.reports else "-"
                 epochs = f"{job.epoch:g}/{job.train.epochs}"
                 table.add_row(called(job), job.arch.short, epochs, accuracy, time_left(job))
-        return Group(Text(self._headline(state), style="bold", no_wrap=True, overflow="ellipsis"), table)
+        return Group("", Text(self._headline(state), style="bold", no_wrap=True, overflow="ellipsis"), table)
 
     def _headline(self, state: StudyState) -> str:
         parts = [f"{tried(state)} of {self._target} trials tried"]
@@ -136,16 +136,16 @@ def news(state: StudyState, event: Event | None, target: int) -> str:
     if event.kind == "died":
         return f"{head} {called(job)}: {event.body['message']}; it goes on from its checkpoint"
     how = {
-        "held": f"  set aside at epoch {job.epoch:g}",
-        "complete": "  trained in full" if job.kind == "trial" else "",
-        "pruned": f"  pruned at epoch {job.epoch:g}",
-        "failed": f"  FAILED: {job.reason}",
+        "held": f"set aside at epoch {job.epoch:g}  ",
+        "complete": "trained in full  " if job.kind == "trial" else "",
+        "pruned": f"pruned at epoch {job.epoch:g}  ",
+        "failed": f"FAILED: {job.reason}  ",
     }[job.state]
     if job.same_as:
-        how = f"  the same net as {job.same_as}"
+        how = f"the same net as {job.same_as}  "
     if job.state == "pruned" and event.kind == "ended" and job.attempts and "set aside" in job.reason:
         return ""  # that it was set aside has been told
-    return f"{head} {called(job)}  {percent(job.best)}  {job.arch.short}{how}"
+    return f"{head} {called(job)}  {percent(job.best)}  {how}{job.arch.short}"
 
 
 def called(job: JobRecord) -> str:

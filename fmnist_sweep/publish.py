@@ -41,12 +41,13 @@ class Publication:
     class_names: tuple[str, ...]
 
 
-def publish(uri: str, wanted: list[Publication], example: Path) -> dict[str, str]:
+def publish(uri: str, wanted: list[Publication], twins: list[tuple[str, str]], example: Path) -> dict[str, str]:
     """Logs the models that their runs don't have yet.
 
     Args:
         uri: Of MLflow.
         wanted: The models.
+        twins: Runs that share another job's model, each with that job's key.
         example: An .npy file of images; the first is the input example.
 
     Returns:
@@ -56,7 +57,10 @@ def publish(uri: str, wanted: list[Publication], example: Path) -> dict[str, str
         ExportError: Weights that are missing or were altered.
     """
     client = connect(uri)
-    return {item.key: _logged(client, item) or _log(client, item, example) for item in wanted}
+    found = {item.key: _logged(client, item) or _log(client, item, example) for item in wanted}
+    for run_id, key in twins:
+        _link(client, run_id, found[key])
+    return found
 
 
 def crown(uri: str, item: Publication, model_uri: str, study_id: str) -> str:
@@ -104,6 +108,16 @@ def _ensure_registered(client: Any) -> None:
             description="The best image classifiers found by fmnist_sweep; takes raw images, pixels from 0 to 255. "
             f"The alias `{ALIAS}` points at the best one.",
         )
+
+
+def _link(client: Any, run_id: str, model_uri: str) -> None:
+    """Shows a model that is logged already among the outputs of another run too."""
+    from mlflow.entities import LoggedModelOutput
+
+    outputs = client.get_run(run_id).outputs
+    model_id = model_uri.removeprefix("models:/")
+    if model_id not in [output.model_id for output in (outputs.model_outputs if outputs else [])]:
+        client.log_outputs(run_id, models=[LoggedModelOutput(model_id, step=0)])
 
 
 def _logged(client: Any, item: Publication) -> str:

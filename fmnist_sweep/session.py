@@ -198,7 +198,10 @@ def _finish(
     try:
         if wanted:
             items = [publication(job, folder, data) for job in wanted]
-            for key, model_uri in call(publish.publish, settings.mlflow, items, data.images, log=folder.log).items():
+            keys = {job.key for job in wanted}
+            twins = [(job.run_id, job.same_as) for job in state.jobs.values() if job.same_as in keys and job.run_id]
+            logged = call(publish.publish, settings.mlflow, items, twins, data.images, log=folder.log)
+            for key, model_uri in logged.items():
                 ledger.append("model", key, model_uri=model_uri)
         if not best:
             return "", ""

@@ -102,7 +102,9 @@ def test_models_are_kept_for_the_lab_and_the_best_trials_alone(finished: Study, 
         for run in [*runs_of(client, finished, "trial"), *runs_of(client, finished, "lab")]
         if run.outputs is not None and run.outputs.model_outputs
     }
-    assert set(NAMES) - {"lab-cnn3-bn-as-written"} <= kept.keys()
+    assert set(NAMES) <= kept.keys()
+    written, cnn3 = (kept[name].outputs.model_outputs[0].model_id for name in ("lab-cnn3-bn-as-written", "lab-cnn3"))
+    assert written == cnn3  # one net, one model
     trials = [name for name in kept if isinstance(name, int)]
     assert len(trials) == min(2, finished.result["trials"]["complete"])  # smoke keeps two
     assert finished.result["best"]["trial"] in trials
