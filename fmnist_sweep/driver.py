@@ -19,12 +19,11 @@ from fmnist_sweep.data import PreparedData
 from fmnist_sweep.errors import FatalError
 from fmnist_sweep.executors import Died, Executor, Failed, Finished, Happening, Reported
 from fmnist_sweep.home import StudyFolder
-from fmnist_sweep.lab import Variant
 from fmnist_sweep.ledger import Event, Ledger
 from fmnist_sweep.proposers import Past, Proposal, Proposer, Task
 from fmnist_sweep.schema import LimitsSection
 from fmnist_sweep.state import ENDED, JobRecord, JobState, StudyState
-from fmnist_sweep.trial import Kind, TrialJob, TrialResult
+from fmnist_sweep.trial import Extra, Kind, TrialJob, TrialResult
 
 Outcome = Literal["done", "exhausted", "interrupted", "timeout"]
 
@@ -86,18 +85,18 @@ class Driver:
         self._exhausted = False
         self._timed_out = False
 
-    def run(self, target: int, variants: Sequence[Variant] = (), timeout_s: float | None = None) -> Outcome:
-        """Goes on until ``target`` trials and all ``variants`` have ended.
+    def run(self, target: int, extras: Sequence[Extra] = (), timeout_s: float | None = None) -> Outcome:
+        """Goes on until ``target`` trials and all ``extras`` have ended.
 
         Args:
             target: Trials in all, those of earlier runs counted.
-            variants: The lab's nets to train beside them.
+            extras: Nets to train beside them, none of them ever stopped early.
             timeout_s: Seconds that the study may take in all, earlier runs counted.
 
         Raises:
             FatalError: It can't go on; the message says why.
         """
-        self._take_up(variants)
+        self._take_up(extras)
         begun, spent = time.monotonic(), self.state.wall_s
         while True:
             stopping = self._stopping()
@@ -131,17 +130,17 @@ class Driver:
 
     # --- the past, and what is new to this run
 
-    def _take_up(self, variants: Sequence[Variant]) -> None:
-        """Puts unfinished jobs and new lab nets in the queue."""
+    def _take_up(self, extras: Sequence[Extra]) -> None:
+        """Puts unfinished jobs and new extras in the queue."""
         for job in self.state.unfinished():
             if job.state == "running" and not self._goes_on(job):
                 self._record("held", job.key, job.attempts)
             elif job.state != "held" and not job.same_as:
                 self._queue.append(job.key)
-        for variant in variants:
-            if variant.name not in self.state.jobs:
-                whole = pruning.report_points(variant.train.epochs, ())
-                self._ask(variant.name, "lab", -1, variant.arch, variant.train, {}, whole)
+        for extra in extras:
+            if extra.key not in self.state.jobs:
+                whole = pruning.report_points(extra.train.epochs, ())
+                self._ask(extra.key, extra.kind, -1, extra.arch, extra.train, {}, whole)
 
     def _fill(self, target: int) -> None:
         """Starts jobs while there are free slots and work to do."""
@@ -193,7 +192,7 @@ class Driver:
     ) -> None:
         """Records a new job; one that is known under another name shares that one's result."""
         print_ = fingerprint(arch, train)
-        twin = next((job.key for job in self.state.jobs.values() if job.fingerprint == print_ and not job.same_as), "")
+        twin = next((job.key for job in self.state.jobs.values() if _shares(job, kind, print_)), "")
         self._record(
             "asked",
             key,
@@ -326,6 +325,11 @@ class Driver:
             if job.kept and job.key not in best:
                 self._record("dropped", job.key)
                 (self._folder.job(job.key) / "weights.npz").unlink(missing_ok=True)
+
+
+def _shares(job: JobRecord, kind: Kind, print_: str) -> bool:
+    """Whether a new job of that fingerprint may share the result of ``job``; finals need its weights too."""
+    return job.fingerprint == print_ and not job.same_as and (kind != "final" or job.kind != "trial")
 
 
 def _past(job: JobRecord) -> Past:

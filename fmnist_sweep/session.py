@@ -23,6 +23,7 @@ from fmnist_sweep.publish import Publication
 from fmnist_sweep.settings import Settings
 from fmnist_sweep.state import JobRecord, StudyState
 from fmnist_sweep.study import Plan
+from fmnist_sweep.trial import Extra
 from fmnist_sweep.views import Mirror, View
 from fmnist_sweep.views.mlflow_client import check_uri, connect
 
@@ -132,7 +133,8 @@ def _drive(
             watch=hooks.watch,
             stopping=stopping,
         )
-        outcome = driver.run(target, lab, settings.timeout_s)
+        extras = [Extra(variant.name, "lab", variant.arch, variant.train) for variant in lab]
+        outcome = driver.run(target, extras, settings.timeout_s)
     finally:
         executor.close()
     for mirror in mirrors:

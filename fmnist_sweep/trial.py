@@ -59,6 +59,23 @@ class TrialJob:
 
 
 @dataclass(frozen=True, slots=True)
+class Extra:
+    """A net to train that no proposer drew: one of the lab's, or a finalist under another seed.
+
+    Attributes:
+        key: Names the job.
+        kind: ``lab`` or ``final``.
+        arch: The net.
+        train: The recipe.
+    """
+
+    key: str
+    kind: Kind
+    arch: ArchSpec
+    train: TrainSpec
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What a worker says at one report point.
 

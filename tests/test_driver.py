@@ -15,11 +15,10 @@ from fmnist_sweep.errors import FatalError
 from fmnist_sweep.executors.inline import InlineExecutor
 from fmnist_sweep.executors.local import LocalExecutor
 from fmnist_sweep.home import StudyFolder
-from fmnist_sweep.lab import Variant
 from fmnist_sweep.ledger import Ledger
 from fmnist_sweep.proposers import Task, make
 from fmnist_sweep.state import StudyState
-from fmnist_sweep.trial import ReportTo, RunTrial, TrialJob, TrialResult
+from fmnist_sweep.trial import Extra, ReportTo, RunTrial, TrialJob, TrialResult
 from tests import stand_ins
 
 
@@ -39,7 +38,7 @@ class Place:
         self,
         target: int,
         run: RunTrial = stand_ins.quick,
-        variants: Sequence[Variant] = (),
+        extras: Sequence[Extra] = (),
         timeout_s: float | None = None,
         stop_after: int | None = None,
     ) -> Outcome:
@@ -64,7 +63,7 @@ class Place:
                 watch=watch,
                 stopping=stopping,
             )
-            return driver.run(target, variants, timeout_s)
+            return driver.run(target, extras, timeout_s)
         finally:
             executor.close()
 
@@ -78,8 +77,9 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path, stand_ins.task())
 
 
-def nets(*names: str) -> list[Variant]:
-    return lab.variants(names or ("all",), input_shape=stand_ins.SHAPE, classes=stand_ins.CLASSES, epochs=2)
+def nets(*names: str) -> list[Extra]:
+    found = lab.variants(names or ("all",), input_shape=stand_ins.SHAPE, classes=stand_ins.CLASSES, epochs=2)
+    return [Extra(variant.name, "lab", variant.arch, variant.train) for variant in found]
 
 
 def test_ends_with_exactly_the_target(place: Place) -> None:
@@ -137,7 +137,7 @@ def test_stopped_and_taken_up_again_is_as_if_never_stopped(tmp_path: Path, place
 
 
 def test_weights_are_kept_for_the_best_trials_and_the_lab_alone(place: Place) -> None:
-    place.drive(12, variants=nets("lab-cnn1", "lab-mlp"))
+    place.drive(12, extras=nets("lab-cnn1", "lab-mlp"))
     state = place.state
     keep = place.task.config.study.keep_models
     best = {job.key for job in state.ranked()[:keep]}
@@ -168,9 +168,9 @@ def test_a_trial_that_is_one_of_the_labs_nets_shares_its_result(place: Place) ->
     place.drive(12)
     twin = place.state.trials()[5]
     other = Place(place.folder.path, place.task)
-    variant = Variant("lab-twin", twin.arch, twin.train, "a net that the search will propose")
+    extra = Extra("lab-twin", "lab", twin.arch, twin.train)
     assert fingerprint(twin.arch, twin.train) == twin.fingerprint
-    other.drive(12, variants=[variant])
+    other.drive(12, extras=[extra])
     shared = [job for job in other.state.trials() if job.same_as]
     assert [job.fingerprint for job in shared] == [twin.fingerprint]
     assert shared[0].best == other.state.jobs["lab-twin"].best
