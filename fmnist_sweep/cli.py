@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -17,11 +16,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fmnist_sweep.errors import SweepError, UsageError
+from fmnist_sweep.options import (
+    HOME,
+    DataDir,
+    Epochs,
+    ExecutorOption,
+    Home,
+    Json,
+    Quiet,
+    Seed,
+    Storage,
+    Study,
+    Sweep,
+    Timeout,
+    Tracking,
+    TrainImages,
+    Verbose,
+    Workers,
+    settings_of,
+    whole,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from fmnist_sweep.settings import Settings
 
 app = typer.Typer(
     name="fmnist-sweep",
@@ -31,56 +48,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-def whole(low: int) -> Callable[[str | int], int]:
-    """Reads a whole number of ``low`` or more, with an error that says so."""
-
-    def parse(given: str | int) -> int:
-        text = str(given)  # a default comes as the number that it is
-        if not re.fullmatch(r"[0-9]+", text) or int(text) < low:
-            raise typer.BadParameter(f"{text!r}; valid: a whole number of {low} or more")
-        return int(text)
-
-    return parse
-
-
-Home = Annotated[
-    Path, typer.Option("--home", metavar="DIR", envvar="FMNIST_SWEEP_HOME", help="Where everything is kept.")
-]
-Study = Annotated[str, typer.Option("--study", metavar="NAME", help="The study; as a rule named like its sweep.")]
-Sweep = Annotated[str, typer.Option("--sweep", metavar="NAME|FILE", help="A shipped sweep, or a .toml file.")]
-DataDir = Annotated[
-    Path | None,
-    typer.Option("--data-dir", metavar="DIR", envvar="FMNIST_DATA_DIR", help="Where the data set's four files are."),
-]
-Tracking = Annotated[
-    str,
-    typer.Option(
-        "--tracking-uri", metavar="URI", envvar="MLFLOW_TRACKING_URI", help="MLflow; by default SQLite under home."
-    ),
-]
-Storage = Annotated[str, typer.Option("--storage", metavar="URI", help="Optuna's; by default SQLite under home.")]
-Seed = Annotated[
-    int | None, typer.Option("--seed", metavar="N", parser=whole(0), help="Of everything drawn; 0 for a new study.")
-]
-Workers = Annotated[str, typer.Option("--workers", metavar="N|auto", help="Nets trained at the same time.")]
-ExecutorOption = Annotated[
-    str, typer.Option("--executor", metavar="local|inline", help="Processes, or this process (for debugging).")
-]
-Timeout = Annotated[
-    str, typer.Option("--timeout", metavar="TIME", help="Time for the study in all, as 90s, 45m or 2h.")
-]
-Epochs = Annotated[int | None, typer.Option("--epochs", metavar="N", parser=whole(1), help="Instead of the sweep's.")]
-TrainImages = Annotated[
-    int | None,
-    typer.Option("--train-images", metavar="N", parser=whole(1), help="A smaller training set, for trying out."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors alone.")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print the traceback of an error.")]
-
-HOME = Path("fmnist_runs")
 
 
 def told(command: Callable[..., None]) -> Callable[..., None]:
@@ -119,7 +86,7 @@ def run(
     trials: Annotated[
         int | None, typer.Option("--trials", metavar="N", parser=whole(1), help="Trials in all, earlier runs counted.")
     ] = None,
-    sweep: Sweep = "default",
+    sweep: Sweep = "",
     study: Study = "",
     home: Home = HOME,
     data_dir: DataDir = None,
@@ -140,7 +107,7 @@ def run(
     """Run or resume a study until N trials have ended."""
     from fmnist_sweep.commands import run as command
 
-    settings = _settings(
+    settings = settings_of(
         home, study, sweep, data_dir, tracking_uri, storage, seed, workers, executor, timeout, epochs, train_images
     )
     ended = command.run(settings, trials, with_lab=not no_lab, fresh=fresh, quiet=quiet, console=_console())
@@ -172,7 +139,7 @@ def lab(
     """Train the lab's hand-built nets alone."""
     from fmnist_sweep.commands import run as command
 
-    settings = _settings(
+    settings = settings_of(
         home, study, "default", data_dir, tracking_uri, storage, seed, workers, executor, timeout, epochs, train_images
     )
     names = [name.strip() for name in variants.split(",")]
@@ -182,9 +149,37 @@ def lab(
 
 @app.command()
 @told
+def compare(
+    study: Study = "",
+    sweep: Sweep = "",
+    top: Annotated[int, typer.Option("--top", metavar="K", parser=whole(1), help="Finalists: the best K trials.")] = 3,
+    seeds: Annotated[
+        int, typer.Option("--seeds", metavar="N", parser=whole(2), help="Seeds that each net is trained under.")
+    ] = 6,
+    home: Home = HOME,
+    data_dir: DataDir = None,
+    tracking_uri: Tracking = "",
+    storage: Storage = "",
+    workers: Workers = "auto",
+    executor: ExecutorOption = "local",
+    timeout: Timeout = "",
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,  # noqa: ARG001
+) -> None:
+    """Judge the best trials and the lab's nets: same seeds, test set, verdicts."""
+    from fmnist_sweep.commands import compare as command
+
+    settings = settings_of(home, study, sweep, data_dir, tracking_uri, storage, None, workers, executor, timeout)
+    ended = command.compare(settings, top, seeds, quiet=quiet, console=_console())
+    _finish(ended.result, as_json, ended.code)
+
+
+@app.command()
+@told
 def status(
     study: Study = "",
-    sweep: Sweep = "default",
+    sweep: Sweep = "",
     home: Home = HOME,
     tracking_uri: Tracking = "",
     watch: Annotated[bool, typer.Option("--watch", help="Follow a running study.")] = False,
@@ -194,14 +189,14 @@ def status(
     """Show a study's trials and the best so far."""
     from fmnist_sweep.commands import status as command
 
-    settings = _settings(home, study, sweep, tracking_uri=tracking_uri)
+    settings = settings_of(home, study, sweep, tracking_uri=tracking_uri)
     _finish(command.status(settings, watch=watch, console=_console()), as_json)
 
 
 @app.command()
 @told
 def preview(
-    sweep: Sweep = "default",
+    sweep: Sweep = "",
     trials: Annotated[
         int | None, typer.Option("--trials", metavar="N", parser=whole(1), help="For the estimate.")
     ] = None,
@@ -217,7 +212,7 @@ def preview(
     """Sample a sweep without training: nets, sizes, estimated time."""
     from fmnist_sweep.commands import preview as command
 
-    settings = _settings(home, "", sweep, seed=seed, workers=workers, epochs=epochs, train_images=train_images)
+    settings = settings_of(home, "", sweep, seed=seed, workers=workers, epochs=epochs, train_images=train_images)
     _finish(command.preview(settings, trials, samples, _console()), as_json)
 
 
@@ -225,7 +220,7 @@ def preview(
 @told
 def export(
     study: Study = "",
-    sweep: Sweep = "default",
+    sweep: Sweep = "",
     model: Annotated[
         str, typer.Option("--model", metavar="best|N|NAME", help="The best, a trial's number, a lab net's name.")
     ] = "best",
@@ -239,7 +234,7 @@ def export(
     """Write the chosen model as a folder, checked against the original."""
     from fmnist_sweep.commands import export as command
 
-    settings = _settings(home, study, sweep, data_dir)
+    settings = settings_of(home, study, sweep, data_dir)
     names = [name.strip() for name in formats.split(",")]
     _finish(command.export(settings, model, names, out, _console()), as_json)
 
@@ -265,7 +260,7 @@ def predict(
 @told
 def ui(
     study: Study = "",
-    sweep: Sweep = "default",
+    sweep: Sweep = "",
     home: Home = HOME,
     tracking_uri: Tracking = "",
     port: Annotated[int, typer.Option("--port", min=0, max=65_535, help="On 127.0.0.1; 0 for a free one.")] = 5000,
@@ -276,7 +271,7 @@ def ui(
     """Start MLflow's server on the local store and open the comparison."""
     from fmnist_sweep.commands import ui as command
 
-    settings = _settings(home, study, sweep, tracking_uri=tracking_uri)
+    settings = settings_of(home, study, sweep, tracking_uri=tracking_uri)
     command.ui(
         settings,
         port=port,
@@ -297,7 +292,7 @@ def data(
     """Find or fetch the data set and verify its checksums."""
     from fmnist_sweep.commands import listing
 
-    _finish(listing.data(_settings(home, data_dir=data_dir), _console()), as_json)
+    _finish(listing.data(settings_of(home, data_dir=data_dir), _console()), as_json)
 
 
 @app.command()
@@ -310,55 +305,6 @@ def sweeps(
     from fmnist_sweep.commands import listing
 
     _finish(listing.sweeps(_console()), as_json)
-
-
-def _settings(
-    home: Path,
-    study: str = "",
-    sweep: str = "default",
-    data_dir: Path | None = None,
-    tracking_uri: str = "",
-    storage: str = "",
-    seed: int | None = None,
-    workers: str = "auto",
-    executor: str = "local",
-    timeout: str = "",
-    epochs: int | None = None,
-    train_images: int | None = None,
-) -> Settings:
-    from fmnist_sweep.home import Home as HomeFolder
-    from fmnist_sweep.settings import Settings
-
-    if executor not in ("local", "inline"):
-        raise UsageError(f"--executor is {executor!r}; valid: local, inline")
-    if workers != "auto" and (not workers.isdecimal() or not 1 <= int(workers) <= 1024):
-        raise UsageError(f"--workers is {workers!r}; valid: auto, or a whole number from 1 to 1024")
-    return Settings(
-        home=HomeFolder(home),
-        study=study,
-        sweep=sweep,
-        data_dir=data_dir,
-        tracking_uri=tracking_uri,
-        storage=storage,
-        seed=seed,
-        workers=0 if workers == "auto" else int(workers),
-        executor="inline" if executor == "inline" else "local",
-        timeout_s=seconds("--timeout", timeout) if timeout else None,
-        epochs=epochs,
-        train_images=train_images,
-    )
-
-
-def seconds(name: str, text: str) -> float:
-    """A length of time such as ``90s``, ``45m``, ``1.5h`` in seconds.
-
-    Raises:
-        UsageError: It is none.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)?", text.strip())
-    if match is None or float(match[1]) <= 0:
-        raise UsageError(f"{name} is {text!r}; valid: a time such as 90s, 45m or 2h")
-    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, None: 1}[match[2]]
 
 
 def _console() -> Console:

@@ -132,7 +132,7 @@ def news(state: StudyState, event: Event | None, target: int) -> str:
     if event is None or event.kind not in ("ended", "held", "died") or event.job not in state.jobs:
         return ""
     job = state.jobs[event.job]
-    head = f"[{tried(state)}/{target}]" if job.kind == "trial" else "[lab]"
+    head = f"[{tried(state)}/{target}]" if job.kind == "trial" else f"[{job.kind}]"
     if event.kind == "died":
         return f"{head} {called(job)}: {event.body['message']}; it goes on from its checkpoint"
     how = {

@@ -13,7 +13,18 @@ from fmnist_sweep.arch import ArchSpec, BlockSpec, TrainSpec
 from fmnist_sweep.errors import UsageError
 
 PROTOCOL = TrainSpec(optimizer="adam", learning_rate=0.001, batch_size=32, epochs=5)
-NAMES = ("lab-cnn1", "lab-cnn3", "lab-cnn3-bn-as-written", "lab-cnn3-bn-as-intended", "lab-mlp")
+ABOUT = {
+    "lab-cnn1": "one convolution",
+    "lab-cnn3": "three convolutions",
+    "lab-cnn3-bn-as-written": (
+        "BatchNormalization as it stands there: the layers are made and never added, so this is lab-cnn3"
+    ),
+    "lab-cnn3-bn-as-intended": "BatchNorm before every activation, on the logits too",
+    "lab-mlp": (
+        "a reconstruction: the lab's file does not show its fully connected net, only its 50 epochs and its result"
+    ),
+}
+NAMES = tuple(ABOUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,24 +78,18 @@ def variants(
     three = (BlockSpec(32), BlockSpec(64), BlockSpec(128))
     cnn3 = ArchSpec(input_shape, classes, three, dense=(512,))
     intended = replace(cnn3, batch_norm="before_activation", bn_dense=True, bn_logits=True)
-    every = (
-        Variant("lab-cnn1", ArchSpec(input_shape, classes, one, dense=(128,)), recipe, "one convolution"),
-        Variant("lab-cnn3", cnn3, recipe, "three convolutions"),
-        Variant(
-            "lab-cnn3-bn-as-written",
-            cnn3,
-            recipe,
-            "BatchNormalization as it stands there: the layers are made and never added, so this is lab-cnn3",
-        ),
-        Variant("lab-cnn3-bn-as-intended", intended, recipe, "BatchNorm before every activation, on the logits too"),
-        Variant(
-            "lab-mlp",
+    nets = {
+        "lab-cnn1": (ArchSpec(input_shape, classes, one, dense=(128,)), recipe),
+        "lab-cnn3": (cnn3, recipe),
+        "lab-cnn3-bn-as-written": (cnn3, recipe),
+        "lab-cnn3-bn-as-intended": (intended, recipe),
+        "lab-mlp": (
             ArchSpec(input_shape, classes, dense=(128,)),
             replace(recipe, optimizer="sgd", learning_rate=0.01, epochs=10 * epochs),
-            "a reconstruction: the lab's file does not show its fully connected net, only its 50 epochs and its result",
         ),
-    )
-    return [variant for variant in every if "all" in names or variant.name in names]
+    }
+    chosen = [name for name in NAMES if "all" in names or name in names]
+    return [Variant(name, *nets[name], ABOUT[name]) for name in chosen]
 
 
 def seeded(

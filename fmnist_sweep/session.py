@@ -8,15 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from fmnist_sweep import data as datasets
-from fmnist_sweep import proposers, publish, study, summary
-from fmnist_sweep.data import PreparedData
+from fmnist_sweep import lab, proposers, publish, study, summary
+from fmnist_sweep.data import DataSource, PreparedData
 from fmnist_sweep.driver import Driver, Outcome, Stopping
 from fmnist_sweep.errors import FatalError
 from fmnist_sweep.executors import Executor
 from fmnist_sweep.executors.inline import InlineExecutor
 from fmnist_sweep.executors.local import LocalExecutor, auto_workers, call, warm_up
 from fmnist_sweep.home import StudyFolder
-from fmnist_sweep.lab import Variant
 from fmnist_sweep.ledger import Event, Ledger
 from fmnist_sweep.proposers import Task
 from fmnist_sweep.publish import Publication
@@ -28,7 +27,7 @@ from fmnist_sweep.views import Mirror, View
 from fmnist_sweep.views.mlflow_client import check_uri, connect
 
 Watch = Callable[[StudyState, Event | None], None]
-MakeVariants = Callable[[Plan, PreparedData], Sequence[Variant]]
+MakeExtras = Callable[[StudyState, PreparedData], Sequence[Extra]]
 _DELIVERY_S = 120.0
 
 
@@ -54,6 +53,33 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
+class Scene:
+    """What is at hand once everything is trained."""
+
+    ledger: Ledger
+    source: DataSource
+    data: PreparedData
+    folder: StudyFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a run is to do.
+
+    Attributes:
+        target: Trials in all.
+        extras: Makes the nets to train beside them, from what the study stands at.
+        finale: Called once everything is trained, before it is told to the views.
+        fresh: Whether to put an old study of that name aside first.
+    """
+
+    target: int
+    extras: MakeExtras
+    finale: Callable[[Scene], None] = lambda _: None
+    fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Hooks:
     """How a run talks to whoever started it.
 
@@ -68,10 +94,8 @@ class Hooks:
     say: Callable[[str], None]
 
 
-def run(
-    settings: Settings, planned: Plan, target: int, variants: MakeVariants, hooks: Hooks, fresh: bool = False
-) -> Session:
-    """Runs or resumes a study until ``target`` trials and the lab's variants have ended.
+def run(settings: Settings, planned: Plan, work: Work, hooks: Hooks) -> Session:
+    """Runs or resumes a study until its trials and extras have ended.
 
     Raises:
         SweepError: It can't be begun, or can't go on.
@@ -84,7 +108,7 @@ def run(
     source = datasets.find(settings.data_dir, say=hooks.say)
     data = datasets.prepare(source, settings.home.data, train_images=planned.config.data.train_images)
     folder = settings.home.study(planned.name)
-    if fresh and folder.exists:
+    if work.fresh and folder.exists:
         hooks.say(f"the old study is now {move_aside(settings, planned.name)!r}")
     folder.path.mkdir(parents=True, exist_ok=True)
     with folder.locked():
@@ -92,49 +116,39 @@ def run(
         try:
             identity = study.begin(ledger, planned, settings, source, data)
             ledger.append("session", "", len(ledger.events()), began=time.time())
-            lab = variants(planned, data)
-            with _mirrors(settings, ledger, planned, lab) as mirrors:
-                task = Task(planned.config, data.image_shape, data.classes, identity["seed"])
-                outcome = _drive(settings, ledger, task, data, folder, mirrors, target, lab, hooks)
-                trouble, champion = _finish(settings, ledger, data, folder, mirrors, hooks)
+            task = Task(planned.config, data.image_shape, data.classes, identity["seed"])
+            scene = Scene(ledger, source, data, folder)
+            with _mirrors(settings, ledger, planned) as mirrors:
+                outcome = _drive(settings, task, scene, mirrors, work, hooks)
+                if outcome == "done":
+                    work.finale(scene)
+                trouble, champion = _finish(settings, scene, mirrors, hooks)
                 state = StudyState.of(ledger.events())
-                text = summary.markdown(state, settings)
-                ledger.append("summary", "", state.seq, markdown=text)
+                ledger.append("summary", "", state.seq, markdown=summary.markdown(state, settings))
                 trouble = trouble or _drain(mirrors, _DELIVERY_S)
             state = StudyState.of(ledger.events())
         finally:
             ledger.close()
-    return Session(outcome, state, target, time.monotonic() - begun, champion, trouble)
+    return Session(outcome, state, work.target, time.monotonic() - begun, champion, trouble)
 
 
-def _drive(
-    settings: Settings,
-    ledger: Ledger,
-    task: Task,
-    data: PreparedData,
-    folder: StudyFolder,
-    mirrors: list[Mirror],
-    target: int,
-    lab: Sequence[Variant],
-    hooks: Hooks,
-) -> Outcome:
+def _drive(settings: Settings, task: Task, scene: Scene, mirrors: list[Mirror], work: Work, hooks: Hooks) -> Outcome:
     def stopping() -> Stopping:
         return Stopping.NOW if any(mirror.fatal for mirror in mirrors) else hooks.stopping()
 
-    executor = _executor(settings, folder)
+    executor = _executor(settings, scene.folder)
     try:
         driver = Driver(
-            ledger=ledger,
+            ledger=scene.ledger,
             task=task,
-            data=data,
-            folder=folder,
+            data=scene.data,
+            folder=scene.folder,
             proposer=proposers.make(task),
             executor=executor,
             watch=hooks.watch,
             stopping=stopping,
         )
-        extras = [Extra(variant.name, "lab", variant.arch, variant.train) for variant in lab]
-        outcome = driver.run(target, extras, settings.timeout_s)
+        outcome = driver.run(work.target, work.extras(driver.state, scene.data), settings.timeout_s)
     finally:
         executor.close()
     for mirror in mirrors:
@@ -150,12 +164,11 @@ def _executor(settings: Settings, folder: StudyFolder) -> Executor:
 
 
 @contextmanager
-def _mirrors(settings: Settings, ledger: Ledger, planned: Plan, lab: Sequence[Variant]) -> Iterator[list[Mirror]]:
+def _mirrors(settings: Settings, ledger: Ledger, planned: Plan) -> Iterator[list[Mirror]]:
     def runs() -> View:
         from fmnist_sweep.views.mlflow_runs import MlflowView
 
-        about = {variant.name: variant.about for variant in lab}
-        return MlflowView(settings.mlflow, ledger, settings.home.artifacts, about)
+        return MlflowView(settings.mlflow, ledger, settings.home.artifacts, lab.ABOUT)
 
     def storage() -> View:
         from fmnist_sweep.views.optuna_storage import OptunaView
@@ -177,23 +190,19 @@ def _drain(mirrors: list[Mirror], timeout_s: float) -> str:
     return "; ".join(mirror.trouble or "a view is slow" for mirror in behind)
 
 
-def _finish(
-    settings: Settings,
-    ledger: Ledger,
-    data: PreparedData,
-    folder: StudyFolder,
-    mirrors: list[Mirror],
-    hooks: Hooks,
-) -> tuple[str, str]:
+def _finish(settings: Settings, scene: Scene, mirrors: list[Mirror], hooks: Hooks) -> tuple[str, str]:
     """Delivers the runs, then logs the kept models and moves the alias.
 
     Returns:
         What could not be delivered, and a line on the champion.
     """
+    ledger, data, folder = scene.ledger, scene.data, scene.folder
     trouble = _drain(mirrors, _DELIVERY_S)
     state = StudyState.of(ledger.events())
     best = state.ranked()[:1]
-    wanted = [job for job in state.jobs.values() if job.kept and not job.model_uri and job.run_id]
+    wanted = [
+        job for job in state.jobs.values() if job.kept and not job.model_uri and job.run_id and job.kind != "final"
+    ]
     if trouble or not (wanted or best):
         return trouble, ""
     hooks.say(f"logging {len(wanted)} models" if wanted else "checking the champion")

@@ -18,7 +18,7 @@ class Settings:
     Attributes:
         home: Where everything is kept.
         study: Name of the study; "" for the sweep's name.
-        sweep: Name or file of the sweep.
+        sweep: Name or file of the sweep; "" for the study's own, or the default one.
         data_dir: Where the user says the data is.
         tracking_uri: Of MLflow; "" for the store under home.
         storage: Of Optuna; "" for the storage under home.
@@ -32,7 +32,7 @@ class Settings:
 
     home: Home
     study: str = ""
-    sweep: str = "default"
+    sweep: str = ""
     data_dir: Path | None = None
     tracking_uri: str = ""
     storage: str = ""

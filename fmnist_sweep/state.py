@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from fmnist_sweep.arch import ArchSpec, TrainSpec
 from fmnist_sweep.ledger import Event
+from fmnist_sweep.scores import TestScore
 from fmnist_sweep.trial import Kind, Report, TrialResult
 
 JobState = Literal["waiting", "running", "held", "complete", "pruned", "failed"]
@@ -38,6 +39,7 @@ class JobRecord:
         kept: Whether its weights are on disk.
         run_id: MLflow's run, once there is one.
         model_uri: MLflow's logged model, once there is one.
+        tested: How it does on the test set, once the finals have opened that.
     """
 
     key: str
@@ -59,6 +61,7 @@ class JobRecord:
     kept: bool = False
     run_id: str = ""
     model_uri: str = ""
+    tested: TestScore | None = None
 
     @property
     def best(self) -> float | None:
@@ -83,6 +86,7 @@ class StudyState:
         seq: Of the last event applied.
         wall_s: Seconds that drivers have spent on it.
         views: Facts that views recorded, by name, as MLflow's experiment.
+        openings: How often the test set was opened.
     """
 
     study: dict[str, Any] = field(default_factory=dict)
@@ -90,6 +94,7 @@ class StudyState:
     seq: int = 0
     wall_s: float = 0.0
     views: dict[str, Any] = field(default_factory=dict)
+    openings: int = 0
     _last_time: float = 0.0
 
     @classmethod
@@ -110,6 +115,8 @@ class StudyState:
             self.study = event.body
         elif event.kind == "view":
             self.views.update(event.body)
+        elif event.kind == "opened":
+            self.openings += 1
         elif event.kind == "asked":
             self.jobs[event.job] = _asked(event)
         elif event.kind in _CHANGES:
@@ -176,4 +183,5 @@ _CHANGES: dict[str, Callable[[JobRecord, Event], JobRecord]] = {
     "dropped": lambda job, event: replace(job, kept=False),  # noqa: ARG005
     "run": lambda job, event: replace(job, run_id=event.body["run_id"]),
     "model": lambda job, event: replace(job, model_uri=event.body["model_uri"]),
+    "tested": lambda job, event: replace(job, tested=TestScore(**event.body)),
 }

@@ -25,6 +25,7 @@ Floats = NDArray[np.float64]
 EXACT_SEEDS = 20
 RANDOM_FLIPS = 20_000
 EXACT_DISCORDANT = 25
+NORMAL_FREEDOM = 1e6  # from so many degrees of freedom on, t is the normal to six digits
 _CHUNK = 1_000
 
 
@@ -121,19 +122,23 @@ def paired_bootstrap(a: Correct, b: Correct, *, draws: int = 10_000, level: floa
     estimate = mean_difference(a, b)
     cells = a.astype(np.int8) - b.astype(np.int8)
     standard_error, freedom = two_way(cells)
-    # One orientation and one order, so that swapping the nets or reordering the seeds changes no draw.
-    sign = -1 if estimate < 0 else 1
-    oriented = sign * cells
-    oriented = oriented[np.argsort(oriented.sum(axis=1), kind="stable")]
-    off = _resampled_means(oriented, draws, np.random.default_rng(seed)) - sign * estimate
-    spread = float(off.std())
-    tail = (1 - level) / 2
-    stretch = 0.0
+    off = _deviations(cells, estimate, draws, seed)
+    spread, tail, stretch = float(off.std()), (1 - level) / 2, 0.0
     if spread > 0 and standard_error > 0:
-        student = -float(special.stdtrit(freedom, tail)) if math.isfinite(freedom) else -float(special.ndtri(tail))
-        stretch = student * standard_error / (-float(special.ndtri(tail)) * spread)
-    ends = sorted(estimate + sign * stretch * float(end) for end in np.quantile(off, [tail, 1 - tail]))
-    return Interval(estimate, ends[0], ends[1], level, standard_error, freedom)
+        student_to_normal = float(special.stdtrit(min(freedom, NORMAL_FREEDOM), tail) / special.ndtri(tail))
+        stretch = student_to_normal * standard_error / spread
+    low, high = np.clip(estimate + stretch * np.quantile(off, [tail, 1 - tail]), -1.0, 1.0)
+    return Interval(estimate, float(low), float(high), level, standard_error, freedom)
+
+
+def two_way_p(interval: Interval) -> float:
+    """Two-sided p-value of no difference, over other seeds and other images: Student's t of the interval's error."""
+    from scipy import special
+
+    if interval.standard_error == 0:
+        return 1.0 if interval.estimate == 0 else 0.0
+    t = abs(interval.estimate) / interval.standard_error
+    return float(2 * special.stdtr(min(interval.degrees_of_freedom, NORMAL_FREEDOM), -t))
 
 
 def two_way(cells: NDArray[np.int8]) -> tuple[float, float]:
@@ -165,6 +170,17 @@ def two_way(cells: NDArray[np.int8]) -> tuple[float, float]:
     summed = ms_rows + max(between_columns / (columns - 1) - rest, 0.0)
     freedom = (rows - 1) * (summed / ms_rows) ** 2 if ms_rows > 0 else math.inf
     return math.sqrt(summed / cells.size), freedom
+
+
+def _deviations(cells: NDArray[np.int8], estimate: float, draws: int, seed: int) -> Floats:
+    """Means of bootstrap samples less the estimate: for swapped nets the same with the other sign.
+
+    The seeds are put in the order of their differences, so that their order at hand changes no draw.
+    """
+    sign = -1 if estimate < 0 else 1
+    oriented = sign * cells
+    oriented = oriented[np.argsort(oriented.sum(axis=1), kind="stable")]
+    return sign * (_resampled_means(oriented, draws, np.random.default_rng(seed)) - sign * estimate)
 
 
 def _resampled_means(cells: NDArray[np.int8], draws: int, rng: np.random.Generator) -> Floats:
@@ -284,12 +300,16 @@ def _signs(seeds: int, seed: int) -> Iterator[Floats]:
     """Blocks of signs, shape (some, seeds): one of each two opposite ones, or random ones; all 1 comes first."""
     if seeds > EXACT_SEEDS:
         yield np.ones((1, seeds))
-        yield 1.0 - 2.0 * np.random.default_rng(seed).integers(0, 2, size=(RANDOM_FLIPS, seeds))
+        yield _as_signs(np.random.default_rng(seed).integers(0, 2, size=(RANDOM_FLIPS, seeds)))
         return
     block = 1 << 16
     for first in range(0, 1 << (seeds - 1), block):
         codes = np.arange(first, min(first + block, 1 << (seeds - 1)))
-        yield 1.0 - 2.0 * ((codes[:, None] >> np.arange(seeds)) & 1)
+        yield _as_signs((codes[:, None] >> np.arange(seeds)) & 1)
+
+
+def _as_signs(bits: NDArray[np.int64]) -> Floats:
+    return 1.0 - 2.0 * bits.astype(np.float64)
 
 
 def probability_of_superiority(a: ArrayLike, b: ArrayLike) -> float:
@@ -351,8 +371,7 @@ def minimum_detectable_difference(
 
     if smallest_p(seeds) > level:
         return math.inf
-    # Beyond a million degrees of freedom t is normal to six digits, and scipy's noncentral t loses its way.
-    freedom = min(seeds - 1 if freedom is None else freedom, 1e6)
+    freedom = min(seeds - 1 if freedom is None else freedom, NORMAL_FREEDOM)
     critical = -float(special.stdtrit(freedom, level / family / 2))
     needed = float(special.nctdtrinc(freedom, 1 - power, critical)) * sd / math.sqrt(seeds)
     if 2 * smallest_p(seeds) > level:

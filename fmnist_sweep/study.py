@@ -16,6 +16,7 @@ from fmnist_sweep.ledger import Ledger
 from fmnist_sweep.schema import SweepConfig
 from fmnist_sweep.settings import Settings
 
+DEFAULT_SWEEP = "default"
 _FREE = ("title", "study.trials", "study.keep_models", "lab")  # may change between runs of one study
 
 
@@ -43,9 +44,13 @@ def plan(settings: Settings) -> Plan:
         UsageError: No such sweep.
         ConfigError: Mistakes in its file.
     """
-    sweep, config = sweeps.load(settings.sweep)
+    old = stored(settings, settings.study) if settings.study else {}
+    if settings.sweep or not old:
+        sweep, config = sweeps.load(settings.sweep or DEFAULT_SWEEP)
+    else:
+        sweep, config = old["sweep"], SweepConfig.model_validate(old["config"])
     name = settings.study or sweep
-    old = stored(settings, name)
+    old = old or stored(settings, name)
     epochs = settings.epochs or old.get("options", {}).get("epochs")
     train_images = settings.train_images or old.get("options", {}).get("train_images") or config.data.train_images
     config = config.changed(epochs=epochs)

@@ -18,15 +18,15 @@ PACKAGE = "fmnist_sweep"
 
 # From the bottom to the top: a module may import what stands before it.
 LAYERS = {
-    "values": "errors checks arch arithmetic lab schema mistakes config space",
+    "values": "errors checks arch arithmetic lab schema mistakes config space scores stats verdicts",
     "files and state": "durable fetch data home settings ledger trial state pruning estimate",
-    "training": "model augment train",
+    "training": "model augment train testing",
     "executors": "executors.base executors executors.worker executors.inline executors.local executors.preload",
-    "proposers": "proposers.base proposers.grid proposers.optuna proposers.make proposers",
+    "proposers": "proposers.base proposers.grid proposers.optuna proposers.keras_tuner proposers.make proposers",
     "views": "views.mirror views views.optuna_storage views.mlflow_client views.mlflow_runs",
-    "a study": "driver provenance study exporting publish summary session",
+    "a study": "driver provenance study exporting publish summary finals session",
     "commands": "display commands commands.export commands.listing commands.preview commands.predict commands.run",
-    "command line": "commands.status commands.ui cli __main__",
+    "command line": "commands.status commands.ui commands.compare options cli __main__",
 }
 ORDER = [name for layer in LAYERS.values() for name in layer.split()]
 UPWARD_WHEN_CALLED = {("trial", "train")}  # so that TensorFlow loads in the worker alone
@@ -43,8 +43,10 @@ OWNERS: dict[str, tuple[set[str], set[str]]] = {
     "sqlalchemy": ({"views.optuna_storage"}, set()),
     "mlflow": (set(), {*VIEWS, "publish"}),
     "pydantic": ({"schema", "mistakes", "config"}, set()),
-    "typer": ({"cli"}, set()),
+    "typer": ({"cli", "options"}, set()),
     "rich": ({"display", *COMMANDS}, {"cli"}),
+    "scipy": (set(), {"stats", "verdicts"}),
+    "keras_tuner": ({"proposers.keras_tuner"}, set()),
     "requests": (set(), {"fetch", "views.mlflow_client"}),
     "urllib3": (set(), {"fetch"}),
     "PIL": (set(), {"commands.predict"}),

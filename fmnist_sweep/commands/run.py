@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -21,10 +21,11 @@ from fmnist_sweep.display import Display, Lines, LiveTable, Quiet, clock, percen
 from fmnist_sweep.driver import Stopping
 from fmnist_sweep.executors.local import auto_workers
 from fmnist_sweep.lab import Variant
-from fmnist_sweep.session import Hooks, Session
+from fmnist_sweep.session import Hooks, Session, Work
 from fmnist_sweep.settings import Settings
 from fmnist_sweep.state import StudyState
 from fmnist_sweep.study import Plan
+from fmnist_sweep.trial import Extra
 from mlflow_server.addresses import compare_url
 
 LOCAL_UI = "http://127.0.0.1:5000"
@@ -33,10 +34,11 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a command ended: its exit code and the object for ``--json``."""
+    """How a command ended: its exit code, the object for ``--json``, and the run."""
 
     code: int
     result: dict[str, Any]
+    session: Session
 
 
 def run(settings: Settings, trials: int | None, *, with_lab: bool, fresh: bool, quiet: bool, console: Console) -> Ended:
@@ -44,17 +46,24 @@ def run(settings: Settings, trials: int | None, *, with_lab: bool, fresh: bool, 
     planned = study.plan(settings)
     target = planned.config.study.trials if trials is None else trials
 
-    def variants(planned: Plan, data: PreparedData) -> Sequence[Variant]:
+    def extras(_: StudyState, data: PreparedData) -> list[Extra]:
         wanted = planned.config.lab.variants if with_lab else []
-        return lab.variants(
-            wanted,
-            input_shape=data.image_shape,
-            classes=data.classes,
-            epochs=_lab_epochs(settings, planned),
-            seed=planned.seed,
+        return as_extras(
+            lab.variants(
+                wanted,
+                input_shape=data.image_shape,
+                classes=data.classes,
+                epochs=lab_epochs(settings, planned),
+                seed=planned.seed,
+            )
         )
 
-    return _study(settings, planned, target, variants, fresh, quiet, console)
+    return study_of(settings, planned, Work(target, extras, fresh=fresh), quiet, console)
+
+
+def as_extras(variants: Iterable[Variant]) -> list[Extra]:
+    """The lab's nets as jobs."""
+    return [Extra(variant.name, "lab", variant.arch, variant.train) for variant in variants]
 
 
 def run_lab(settings: Settings, names: Sequence[str], seeds: int, *, quiet: bool, console: Console) -> Ended:
@@ -62,47 +71,44 @@ def run_lab(settings: Settings, names: Sequence[str], seeds: int, *, quiet: bool
     lab.check_names(names)
     planned = study.plan(settings)
 
-    def variants(planned: Plan, data: PreparedData) -> Sequence[Variant]:
-        return lab.seeded(
-            names,
-            range(planned.seed, planned.seed + seeds),
-            input_shape=data.image_shape,
-            classes=data.classes,
-            epochs=_lab_epochs(settings, planned),
+    def extras(_: StudyState, data: PreparedData) -> list[Extra]:
+        return as_extras(
+            lab.seeded(
+                names,
+                range(planned.seed, planned.seed + seeds),
+                input_shape=data.image_shape,
+                classes=data.classes,
+                epochs=lab_epochs(settings, planned),
+            )
         )
 
-    return _study(settings, planned, 0, variants, False, quiet, console)
+    return study_of(settings, planned, Work(0, extras), quiet, console)
 
 
-def _lab_epochs(settings: Settings, planned: Plan) -> int:
+def lab_epochs(settings: Settings, planned: Plan) -> int:
     """The lab's five, unless the user or the sweep is content with fewer."""
     return settings.epochs or min(lab.PROTOCOL.epochs, planned.config.epochs)
 
 
-def _study(
-    settings: Settings,
-    planned: Plan,
-    target: int,
-    variants: Callable[[Plan, PreparedData], Sequence[Variant]],
-    fresh: bool,
-    quiet: bool,
-    console: Console,
+def study_of(
+    settings: Settings, planned: Plan, work: Work, quiet: bool, console: Console, results: bool = True
 ) -> Ended:
-    display = _display(console, target, settings.workers or auto_workers(), quiet)
+    """Runs a study with display and signals, and with ``results`` says what came of it."""
+    display = _display(console, work.target, settings.workers or auto_workers(), quiet)
     try:
         with _signals() as stopping:
-            ended = session.run(settings, planned, target, variants, Hooks(display.watch, stopping, display.say), fresh)
+            ended = session.run(settings, planned, work, Hooks(display.watch, stopping, display.say))
     finally:
         display.close()
     url = address(settings, ended)
-    if not quiet:
+    if not quiet and (results or ended.outcome != "done"):
         show(console, ended, settings, url)
     if ended.undelivered:
         console.print(f"[bold]not delivered:[/] {ended.undelivered}; the same command delivers it", soft_wrap=True)
-    result = summary.as_json(ended.state, settings, target, ended.wall_s, url)
+    result = summary.as_json(ended.state, settings, work.target, ended.wall_s, url)
     result["outcome"] = ended.outcome
     code = INTERRUPTED if ended.outcome == "interrupted" else 1 if ended.undelivered else 0
-    return Ended(code, result)
+    return Ended(code, result, ended)
 
 
 def _display(console: Console, target: int, workers: int, quiet: bool) -> Display:

@@ -233,7 +233,8 @@ class _Ranged:
         return drawing.uniform(self.low, self.high)
 
     def ours(self, value: float | None) -> Scalar:
-        return self.low if value is None else min(max(self.low, value), self.high)  # KerasTuner's may be just outside
+        inside = self.low if value is None else min(max(self.low, value), self.high)  # KerasTuner's may be just outside
+        return type(self.low)(inside)  # or NumPy's
 
     def theirs(self, value: Scalar) -> Scalar:
         return value

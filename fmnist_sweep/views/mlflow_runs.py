@@ -90,6 +90,9 @@ class MlflowView:
             self._client.update_run(self._run_of(event, job), status="SCHEDULED")
         elif event.kind == "ended":
             self._end(self._run_of(event, job), event, job)
+        elif event.kind == "tested":
+            values = {"test_accuracy": event.body["accuracy"], "test_loss": event.body["loss"]}
+            self._log(self._run_of(event, job), values, 0, event.time, {})
 
     def _make_experiment(self) -> str:
         name, identity = self._study["name"], self._study["id"]

@@ -1,0 +1,260 @@
+"""The finals: the best trials and the lab's nets, trained anew on the same seeds, then judged on the test set.
+
+The seeds are others than the search's, so that no finalist brings the luck that it was chosen for. Which
+finalist leads is decided by validation; the test set is opened once, for all nets together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from fmnist_sweep import arithmetic, lab, verdicts
+from fmnist_sweep.arch import ArchSpec, TrainSpec, fingerprint
+from fmnist_sweep.data import DataSource
+from fmnist_sweep.errors import StudyError, UsageError
+from fmnist_sweep.executors.local import call
+from fmnist_sweep.home import StudyFolder
+from fmnist_sweep.lab import Variant
+from fmnist_sweep.ledger import Ledger
+from fmnist_sweep.state import JobRecord, StudyState
+from fmnist_sweep.stats import Correct
+from fmnist_sweep.testing import Candidate, score
+from fmnist_sweep.trial import Extra
+from fmnist_sweep.verdicts import Claim, PairVerdict
+
+TOP = 3
+SEEDS = 6
+_CLAIMED = (("lab-cnn1", "lab-mlp"), ("lab-cnn3", "lab-cnn1"), ("lab-cnn3-bn-as-intended", "lab-cnn3"))
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A net in the finals.
+
+    Attributes:
+        name: ``trial-7`` or the lab's name.
+        arch: The net.
+        train: The recipe; its seed is set for each final.
+        searched: Its validation accuracy in the search, under one seed, 0 to 1; None where it had none.
+        same_as: The contender that is the very same net, which is trained and judged once.
+    """
+
+    name: str
+    arch: ArchSpec
+    train: TrainSpec
+    searched: float | None
+    same_as: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a contender did, over its seeds.
+
+    Attributes:
+        contender: The net.
+        parameters: Of it.
+        flops: Of one image.
+        val_accuracy: Mean best validation accuracy, 0 to 1.
+        test_accuracy: By seed, 0 to 1.
+        latency_ms: For one image, the median over seeds.
+        batch_latency_ms: For 64 images, likewise.
+        train_s: Mean seconds of training, on one worker.
+    """
+
+    contender: Contender
+    parameters: int
+    flops: int
+    val_accuracy: float
+    test_accuracy: tuple[float, ...]
+    latency_ms: float
+    batch_latency_ms: float
+    train_s: float
+
+    @property
+    def mean(self) -> float:
+        """Mean test accuracy."""
+        return float(np.mean(self.test_accuracy))
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the test accuracy over the seeds; 0 for one seed."""
+        return float(np.std(self.test_accuracy, ddof=1)) if len(self.test_accuracy) > 1 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What the finals found.
+
+    Attributes:
+        standings: Finalists first, then the lab's nets, each best first by validation.
+        seeds: That every net was trained under.
+        pairs: Each finalist beside each of the lab's nets, and the pairs of the lab's claims.
+        claims: The lab's three.
+        openings: How often the test set was opened for this study.
+        leader: The finalist that leads by validation.
+        sentence: The verdict on it.
+    """
+
+    standings: tuple[Standing, ...]
+    seeds: tuple[int, ...]
+    pairs: tuple[PairVerdict, ...]
+    claims: tuple[Claim, ...]
+    openings: int
+    leader: str
+    sentence: str
+
+
+def contenders(state: StudyState, top: int, variants: Iterable[Variant]) -> list[Contender]:
+    """The best ``top`` complete trials and the lab's nets, each net once.
+
+    Raises:
+        StudyError: No trial is complete yet.
+    """
+    ranked = state.ranked()[:top]
+    if not ranked:
+        raise StudyError(f"study {state.study['name']!r} has no complete trial to compare yet; run it first")
+    found = [Contender(f"trial-{job.number}", job.arch, job.train, job.best) for job in ranked]
+    for variant in variants:
+        known = state.jobs.get(variant.name)
+        twin = next((other.name for other in found if _alike(other, variant) and not other.same_as), "")
+        searched = known.best if known else None
+        found.append(Contender(variant.name, variant.arch, variant.train, searched, twin))
+    return found
+
+
+def _alike(contender: Contender, variant: Variant) -> bool:
+    return contender.arch == variant.arch and contender.train.with_seed(0) == variant.train.with_seed(0)
+
+
+def extras(nets: Sequence[Contender], seeds: Sequence[int]) -> list[Extra]:
+    """The jobs of the finals: seed by seed, so that an interrupted comparison has whole seeds."""
+    return [
+        Extra(job_key(net.name, seed), "final", net.arch, net.train.with_seed(seed))
+        for seed in seeds
+        for net in nets
+        if not net.same_as
+    ]
+
+
+def job_key(name: str, seed: int) -> str:
+    """The job that trains a contender under a seed."""
+    return f"final-{name}-seed{seed}"
+
+
+def seeds_of(state: StudyState, count: int) -> tuple[int, ...]:
+    """``count`` seeds after the search's own.
+
+    Raises:
+        UsageError: Fewer than two.
+    """
+    if count < 2:
+        raise UsageError(f"--seeds is {count}; valid: 2 or more, as one seed can't tell a gain from luck")
+    first = int(state.study["seed"]) + 1
+    return tuple(range(first, first + count))
+
+
+def test(
+    nets: Sequence[Contender], seeds: Sequence[int], ledger: Ledger, folder: StudyFolder, source: DataSource
+) -> None:
+    """Scores what is trained and not tested yet, opening the test set once for all of it.
+
+    Raises:
+        StudyError: A final has failed.
+    """
+    state = StudyState.of(ledger.events())
+    jobs = [state.jobs[extra.key] for extra in extras(nets, seeds)]
+    failed = [job for job in jobs if job.state != "complete"]
+    if failed:
+        raise StudyError(
+            f"{failed[0].key} is {failed[0].state}: {failed[0].reason or 'not trained'}; nothing is judged"
+        )
+    waiting = [job for job in jobs if job.tested is None]
+    if not waiting:
+        return
+    ledger.append("opened", "", state.openings, nets=len(waiting))
+    found = call(score, [_candidate(state, job, folder) for job in waiting], source, log=folder.log)
+    for key, result in found.items():
+        ledger.append("tested", key, **asdict(result))
+
+
+def _candidate(state: StudyState, job: JobRecord, folder: StudyFolder) -> Candidate:
+    trained = state.jobs[job.same_as] if job.same_as else job
+    sha256 = trained.result.weights_sha256 if trained.result else ""
+    return Candidate(job.key, job.arch, folder.job(trained.key) / "weights.npz", sha256)
+
+
+def judge(state: StudyState, nets: Sequence[Contender], seeds: Sequence[int]) -> Findings:
+    """The verdicts, from what the ledger holds and nothing else."""
+    judged = [net for net in nets if not net.same_as]
+    correct = {net.name: _correct(state, net, seeds) for net in judged}
+    standings = [_standing(state, net, seeds) for net in judged]
+    trials = sorted((it for it in standings if it.contender.name.startswith("trial-")), key=_by_validation)
+    rivals = sorted((it for it in standings if it not in trials), key=_by_validation)
+    family = [(ours.contender.name, theirs.contender.name) for ours in trials for theirs in rivals]
+    same = {net.name: net.same_as for net in nets if net.same_as}
+    family += [pair for pair in _CLAIMED if pair[0] in correct and pair[1] in correct]
+    pairs = verdicts.compare_all(correct, family)
+    told = verdicts.claims(
+        pairs,
+        epochs={net.name: float(net.train.epochs) for net in nets},
+        fingerprints={net.name: fingerprint(net.arch, net.train.with_seed(0)) for net in nets},
+    )
+    leader = trials[0].contender.name
+    return Findings(
+        standings=(*trials, *rivals),
+        seeds=tuple(seeds),
+        pairs=pairs,
+        claims=told,
+        openings=state.openings,
+        leader=leader,
+        sentence=_sentence(leader, [pair for pair in pairs if pair.a == leader], same),
+    )
+
+
+def _by_validation(standing: Standing) -> float:
+    return -standing.val_accuracy
+
+
+def _correct(state: StudyState, net: Contender, seeds: Sequence[int]) -> Correct:
+    """Which test images are classified correctly, shape (seeds, images)."""
+    rows = []
+    for seed in seeds:
+        job = state.jobs.get(job_key(net.name, seed))
+        if job is None or job.tested is None:
+            raise StudyError(f"{job_key(net.name, seed)} is not tested yet; run compare again")
+        rows.append(job.tested.hits())
+    return np.stack(rows)
+
+
+def _standing(state: StudyState, net: Contender, seeds: Sequence[int]) -> Standing:
+    jobs = [state.jobs[job_key(net.name, seed)] for seed in seeds]
+    tested = [job.tested for job in jobs if job.tested is not None]
+    cost = arithmetic.cost(net.arch)
+    return Standing(
+        contender=net,
+        parameters=cost.parameters,
+        flops=cost.flops,
+        val_accuracy=float(np.mean([job.best for job in jobs if job.best is not None])),
+        test_accuracy=tuple(found.accuracy for found in tested),
+        latency_ms=float(np.median([found.latency_ms for found in tested])),
+        batch_latency_ms=float(np.median([found.batch_latency_ms for found in tested])),
+        train_s=float(np.mean([job.result.train_s for job in jobs if job.result is not None])),
+    )
+
+
+def _sentence(leader: str, pairs: Sequence[PairVerdict], same: dict[str, str]) -> str:
+    """What the leader's pairs come to, for people."""
+    by = {outcome: [pair.b for pair in pairs if pair.verdict == outcome] for outcome in ("better", "worse")}
+    open_ = [pair.b for pair in pairs if pair.verdict == "not distinguishable"]
+    told = [f"{outcome} than {_listed(names)}" for outcome, names in by.items() if names]
+    told += [f"not distinguishable from {_listed(open_)}"] if open_ else []
+    twins = [f"{name} is {twin}, the same net" for name, twin in same.items() if twin in lab.NAMES]
+    text = f"{leader} is {', '.join(told) or 'compared with nothing'}"
+    return f"{text} ({'; '.join(twins)})" if twins else text
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,124 @@
+"""The options that mean the same in every command, and what they must be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fmnist_sweep.errors import UsageError
+
+if TYPE_CHECKING:
+    from fmnist_sweep.settings import Settings
+
+
+def whole(low: int) -> Callable[[str | int], int]:
+    """Reads a whole number of ``low`` or more, with an error that says so."""
+
+    def parse(given: str | int) -> int:
+        text = str(given)  # a default comes as the number that it is
+        if not re.fullmatch(r"[0-9]+", text) or int(text) < low:
+            raise typer.BadParameter(f"{text!r}; valid: a whole number of {low} or more")
+        return int(text)
+
+    return parse
+
+
+Home = Annotated[
+    Path, typer.Option("--home", metavar="DIR", envvar="FMNIST_SWEEP_HOME", help="Where everything is kept.")
+]
+Study = Annotated[str, typer.Option("--study", metavar="NAME", help="The study; as a rule named like its sweep.")]
+Sweep = Annotated[
+    str,
+    typer.Option(
+        "--sweep", metavar="NAME|FILE", help="A shipped sweep, or a .toml file; default: the study's own, else default."
+    ),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", metavar="DIR", envvar="FMNIST_DATA_DIR", help="Where the data set's four files are."),
+]
+Tracking = Annotated[
+    str,
+    typer.Option(
+        "--tracking-uri", metavar="URI", envvar="MLFLOW_TRACKING_URI", help="MLflow; by default SQLite under home."
+    ),
+]
+Storage = Annotated[str, typer.Option("--storage", metavar="URI", help="Optuna's; by default SQLite under home.")]
+Seed = Annotated[
+    int | None, typer.Option("--seed", metavar="N", parser=whole(0), help="Of everything drawn; 0 for a new study.")
+]
+Workers = Annotated[str, typer.Option("--workers", metavar="N|auto", help="Nets trained at the same time.")]
+ExecutorOption = Annotated[
+    str, typer.Option("--executor", metavar="local|inline", help="Processes, or this process (for debugging).")
+]
+Timeout = Annotated[
+    str, typer.Option("--timeout", metavar="TIME", help="Time for the study in all, as 90s, 45m or 2h.")
+]
+Epochs = Annotated[int | None, typer.Option("--epochs", metavar="N", parser=whole(1), help="Instead of the sweep's.")]
+TrainImages = Annotated[
+    int | None,
+    typer.Option("--train-images", metavar="N", parser=whole(1), help="A smaller training set, for trying out."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print errors alone.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Print the traceback of an error.")]
+
+HOME = Path("fmnist_runs")
+
+
+def settings_of(
+    home: Path,
+    study: str = "",
+    sweep: str = "",
+    data_dir: Path | None = None,
+    tracking_uri: str = "",
+    storage: str = "",
+    seed: int | None = None,
+    workers: str = "auto",
+    executor: str = "local",
+    timeout: str = "",
+    epochs: int | None = None,
+    train_images: int | None = None,
+) -> Settings:
+    """The options as one value.
+
+    Raises:
+        UsageError: One of them is none of its valid values.
+    """
+    from fmnist_sweep.home import Home as HomeFolder
+    from fmnist_sweep.settings import Settings
+
+    if executor not in ("local", "inline"):
+        raise UsageError(f"--executor is {executor!r}; valid: local, inline")
+    if workers != "auto" and (not workers.isdecimal() or not 1 <= int(workers) <= 1024):
+        raise UsageError(f"--workers is {workers!r}; valid: auto, or a whole number from 1 to 1024")
+    return Settings(
+        home=HomeFolder(home),
+        study=study,
+        sweep=sweep,
+        data_dir=data_dir,
+        tracking_uri=tracking_uri,
+        storage=storage,
+        seed=seed,
+        workers=0 if workers == "auto" else int(workers),
+        executor="inline" if executor == "inline" else "local",
+        timeout_s=seconds("--timeout", timeout) if timeout else None,
+        epochs=epochs,
+        train_images=train_images,
+    )
+
+
+def seconds(name: str, text: str) -> float:
+    """A length of time such as ``90s``, ``45m``, ``1.5h`` in seconds.
+
+    Raises:
+        UsageError: It is none.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)?", text.strip())
+    if match is None or float(match[1]) <= 0:
+        raise UsageError(f"{name} is {text!r}; valid: a time such as 90s, 45m or 2h")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, None: 1}[match[2]]
