@@ -87,12 +87,13 @@ class Scenario:
     pairs: tuple[tuple[int, int], ...] = ((0, 1),)
     seeds: int = 6
     kin: float = 0.90
+    images: int = IMAGES
 
     def run(self, times: int, draws: int, rng: np.random.Generator) -> list[tuple[PairVerdict, ...]]:
         named = [(str(a), str(b)) for a, b in self.pairs]
         found = []
         for _ in range(times):
-            arrays = simulate(self.nets, self.seeds, rng, kin=self.kin)
+            arrays = simulate(self.nets, self.seeds, rng, kin=self.kin, images=self.images)
             found.append(compare_all({str(k): array for k, array in enumerate(arrays)}, named, draws=draws))
         return found
 

@@ -23,7 +23,7 @@ from fmnist_sweep.ledger import Event, Ledger
 from fmnist_sweep.proposers import Past, Proposal, Proposer, Task
 from fmnist_sweep.schema import LimitsSection
 from fmnist_sweep.state import ENDED, JobRecord, JobState, StudyState
-from fmnist_sweep.trial import Extra, Kind, TrialJob, TrialResult
+from fmnist_sweep.trial import Extra, Keep, Kind, TrialJob, TrialResult
 
 Outcome = Literal["done", "exhausted", "interrupted", "timeout"]
 
@@ -223,9 +223,12 @@ class Driver:
     def _submit(self, job: JobRecord) -> None:
         self._record("started", job.key, job.attempts + 1)
         self._running[job.key] = time.monotonic() + _FIRST_REPORT_S
-        self._executor.submit(
-            TrialJob(job.key, job.arch, job.train, job.report_at, self._data, self._folder.job(job.key))
-        )
+        self._executor.submit(self._job(job))
+
+    def _job(self, job: JobRecord) -> TrialJob:
+        """What a worker needs. The lab judges a net as it is after its last epoch, and so do the finals."""
+        keep: Keep = "last" if job.kind == "final" else "best"
+        return TrialJob(job.key, job.arch, job.train, job.report_at, self._data, self._folder.job(job.key), keep)
 
     def _take(self, happening: Happening) -> None:
         key = happening.key
@@ -314,8 +317,7 @@ class Driver:
         self._record("ended", key, state=state, reason=reason, result=asdict(result) if result else None)
         self._running.pop(key, None)
         job = self.state.jobs[key]
-        paths = TrialJob(key, job.arch, job.train, job.report_at, self._data, self._folder.job(key))
-        paths.checkpoint.unlink(missing_ok=True)
+        self._job(job).checkpoint.unlink(missing_ok=True)
 
     def _keep(self, key: str) -> None:
         """Keeps the weights of the lab's nets and of the best trials, and no others."""
@@ -328,8 +330,8 @@ class Driver:
 
 
 def _shares(job: JobRecord, kind: Kind, print_: str) -> bool:
-    """Whether a new job of that fingerprint may share the result of ``job``; finals need its weights too."""
-    return job.fingerprint == print_ and not job.same_as and (kind != "final" or job.kind != "trial")
+    """Whether a new job of that fingerprint may share the result of ``job``; finals keep other weights."""
+    return job.fingerprint == print_ and not job.same_as and (kind == "final") == (job.kind == "final")
 
 
 def _past(job: JobRecord) -> Past:

@@ -1,6 +1,7 @@
 """The finals: the best trials and the lab's nets, trained anew on the same seeds, then judged on the test set.
 
-The seeds are others than the search's, so that no finalist brings the luck that it was chosen for. Which
+The seeds are others than the search's, so that no finalist brings the luck that it was chosen for. A net is
+judged as it is after its last epoch, as in the lab, and not after the epoch that validation likes best. Which
 finalist leads is decided by validation; the test set is opened once, for all nets together.
 """
 
@@ -57,7 +58,7 @@ class Standing:
         contender: The net.
         parameters: Of it.
         flops: Of one image.
-        val_accuracy: Mean best validation accuracy, 0 to 1.
+        val_accuracy: Mean validation accuracy after the last epoch, 0 to 1.
         test_accuracy: By seed, 0 to 1.
         latency_ms: For one image, the median over seeds.
         batch_latency_ms: For 64 images, likewise.
@@ -237,7 +238,7 @@ def _standing(state: StudyState, net: Contender, seeds: Sequence[int]) -> Standi
         contender=net,
         parameters=cost.parameters,
         flops=cost.flops,
-        val_accuracy=float(np.mean([job.best for job in jobs if job.best is not None])),
+        val_accuracy=float(np.mean([job.reports[-1].val_accuracy for job in jobs])),
         test_accuracy=tuple(found.accuracy for found in tested),
         latency_ms=float(np.median([found.latency_ms for found in tested])),
         batch_latency_ms=float(np.median([found.batch_latency_ms for found in tested])),

@@ -25,7 +25,7 @@ from fmnist_sweep.arch import ArchSpec, TrainSpec
 from fmnist_sweep.augment import augmented
 from fmnist_sweep.data import Split
 from fmnist_sweep.errors import Diverged
-from fmnist_sweep.trial import Report, ReportTo
+from fmnist_sweep.trial import Keep, Report, ReportTo
 
 _SCORE_BATCH = 100
 
@@ -57,7 +57,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What ``fit`` ends with; ``weights`` are the best epoch's, ``peak_bytes`` the process's largest memory."""
+    """What ``fit`` ends with; ``weights`` are the kept ones, ``peak_bytes`` the process's largest memory."""
 
     progress: Progress
     weights: bytes
@@ -85,7 +85,7 @@ class Training:
         self.optimizer = _optimizer(spec, self.steps_per_epoch * spec.epochs)
         self.optimizer.build(self.net.model.trainable_variables)
         self.progress = Progress()
-        self.best_weights: list[np.ndarray] = []
+        self.kept_weights: list[np.ndarray] = []
         self.last_report: Report | None = None
         self._classes = arch.classes
         self._order: tuple[int, Any] = (-1, None)
@@ -140,7 +140,7 @@ class Training:
         """Everything that ``restore`` needs to go on exactly here."""
         progress = np.array([getattr(self.progress, name) for name in Progress.__slots__], np.float64)
         arrays = {f"v{place:04d}": np.asarray(variable) for place, variable in enumerate(self._variables())}
-        best = {f"w{place:04d}": weight for place, weight in enumerate(self.best_weights)}
+        best = {f"w{place:04d}": weight for place, weight in enumerate(self.kept_weights)}
         said = [] if self.last_report is None else [getattr(self.last_report, name) for name in Report.__slots__]
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, progress=progress, said=np.array(said, np.float64), **arrays, **best)
@@ -151,7 +151,7 @@ class Training:
         with np.load(io.BytesIO(state), allow_pickle=False) as archive:
             for place, variable in enumerate(self._variables()):
                 variable.assign(archive[f"v{place:04d}"])
-            self.best_weights = [archive[name] for name in sorted(archive.files) if name.startswith("w")]
+            self.kept_weights = [archive[name] for name in sorted(archive.files) if name.startswith("w")]
             values = dict(zip(Progress.__slots__, archive["progress"].tolist(), strict=True))
             said = dict(zip(Report.__slots__, archive["said"].tolist(), strict=False))
         self.progress = Progress(**{**values, "reports": int(values["reports"]), "steps": int(values["steps"])})
@@ -213,7 +213,13 @@ class Training:
         return loss, correct
 
 
-def fit(training: Training, report_at: tuple[float, ...], report: ReportTo, save: Callable[[bytes], None]) -> Outcome:
+def fit(
+    training: Training,
+    report_at: tuple[float, ...],
+    report: ReportTo,
+    save: Callable[[bytes], None],
+    keep: Keep = "best",
+) -> Outcome:
     """Trains on through the report points that are left, saving before each report.
 
     Args:
@@ -221,6 +227,7 @@ def fit(training: Training, report_at: tuple[float, ...], report: ReportTo, save
         report_at: Epochs at which to score, save and report, ascending.
         report: Gets each report.
         save: Gets the whole state before the report that belongs to it.
+        keep: See ``TrialJob``.
 
     Raises:
         Diverged: The loss became infinite or NaN.
@@ -244,14 +251,16 @@ def fit(training: Training, report_at: tuple[float, ...], report: ReportTo, save
         )
         if not said.finite:
             raise Diverged(f"the loss became {said.train_loss} in epoch {math.ceil(epoch)}")
-        if val_accuracy > now.best_val_accuracy:
+        better = val_accuracy > now.best_val_accuracy
+        if better:
             now = replace(now, best_epoch=epoch, best_val_accuracy=val_accuracy)
-            training.best_weights = scored
+        if better or keep == "last":
+            training.kept_weights = scored
         training.progress = replace(now, reports=place + 1)
         training.last_report = said
         save(training.state())
         report(said)
-    return Outcome(training.progress, nets.weights_to_bytes(training.best_weights), _peak_bytes())
+    return Outcome(training.progress, nets.weights_to_bytes(training.kept_weights), _peak_bytes())
 
 
 def _correct(labels: Any, logits: Any) -> Any:

@@ -15,6 +15,7 @@ from fmnist_sweep.data import PreparedData
 from fmnist_sweep.errors import SpecError
 
 Kind = Literal["trial", "lab", "final"]
+Keep = Literal["best", "last"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class TrialJob:
             (the low rungs), then every whole epoch up to ``train.epochs``.
         data: The training and validation images.
         folder: Where the job's checkpoint and weights are.
+        keep: Whose weights are kept: those of the epoch with the ``best`` validation accuracy, or of the ``last``.
     """
 
     key: str
@@ -37,6 +39,7 @@ class TrialJob:
     report_at: tuple[float, ...]
     data: PreparedData
     folder: Path
+    keep: Keep = "best"
 
     def __post_init__(self) -> None:
         whole = [point for point in self.report_at if point >= 1]
@@ -54,7 +57,7 @@ class TrialJob:
 
     @property
     def weights(self) -> Path:
-        """Where the best epoch's weights are once the job has ended."""
+        """Where the kept weights are once the job has ended."""
         return self.folder / "weights.npz"
 
 
@@ -116,7 +119,7 @@ class TrialResult:
 
     Attributes:
         epoch: Epochs trained.
-        best_epoch: Epochs after which the validation accuracy was highest; the weights are from there.
+        best_epoch: Epochs after which the validation accuracy was highest.
         best_val_accuracy: That accuracy, 0 to 1.
         train_s: Seconds of training, scoring left out.
         images: Images trained on.
@@ -169,7 +172,11 @@ def run_trial(job: TrialJob, report: ReportTo) -> TrialResult:
     if saved is not None:
         training.restore(saved)
     outcome = train.fit(
-        training, job.report_at, report=report, save=lambda state: durable.write_sealed(job.checkpoint, state)
+        training,
+        job.report_at,
+        report=report,
+        save=lambda state: durable.write_sealed(job.checkpoint, state),
+        keep=job.keep,
     )
     durable.write(job.weights, outcome.weights)
     return TrialResult(

@@ -190,6 +190,29 @@ def test_an_altered_export_is_refused(finished: Study, tmp_path: Path) -> None:
     assert "the manifest says" in done.stderr
 
 
+def test_compare_judges_on_seeds_of_its_own_and_opens_the_test_set_once(finished: Study, client: Any) -> None:
+    words = ("compare", "--study", "smoke", "--home", "home", "--top", "1", "--seeds", "2")
+    found = finished.cli.json(*words)
+    assert found["finalists"] == [f"trial-{finished.result['best']['trial']}"]
+    assert found["seeds"] == [1, 2]
+    assert found["test_openings"] == 1
+    assert len(found["pairs"]) == 4 + 3
+    keys = {"a", "b", "mean_difference", "ci_low", "ci_high", "p_value", "verdict"}
+    assert all(keys <= pair.keys() for pair in found["pairs"])
+    assert all(pair["verdict"] == "not distinguishable" for pair in found["pairs"])  # two seeds can show nothing
+    assert [claim["verdict"] for claim in found["claims"]] == ["not decided"] * 3
+    assert "equal fingerprints" in found["claims"][2]["why"]
+    finals = {run.info.run_name: run for run in runs_of(client, finished, "final")}
+    assert len(finals) == 10
+    for net in found["nets"]:
+        for seed, accuracy in zip(found["seeds"], net["test_accuracy_by_seed"], strict=True):
+            assert finals[f"final-{net['name']}-seed{seed}"].data.metrics["test_accuracy"] == accuracy
+    searched = [*runs_of(client, finished, "trial"), *runs_of(client, finished, "lab")]
+    assert not [run for run in searched if any(name.startswith("test_") for name in run.data.metrics)]
+    again = finished.cli.json(*words)
+    assert again == found  # nothing is trained or opened twice
+
+
 def test_ui_serves_the_comparison_and_ends_with_ctrl_c(finished: Study) -> None:
     child = finished.cli.start("ui", "--study", "smoke", "--home", "home", "--port", "0", "--no-browser", "--json")
     assert child.stdout is not None

@@ -181,3 +181,13 @@ def test_worker_trains_from_its_checkpoint(source: DataSource, tmp_path: Path) -
     assert result.images == 1000
     assert result.weights_sha256
     assert job.weights.exists()
+
+
+def test_the_last_epochs_weights_are_kept_where_they_are_asked_for(split: Split) -> None:
+    from fmnist_sweep import model as nets
+    from fmnist_sweep.train import Training, fit
+
+    training = Training(PLAIN, TrainSpec(epochs=3, optimizer="sgd", learning_rate=2.0), split)  # up and down
+    outcome = fit(training, (1.0, 2.0, 3.0), lambda _: None, lambda _: None, keep="last")
+    kept = nets.weights_from_bytes(outcome.weights)
+    assert all(np.array_equal(a, b) for a, b in zip(kept, training.net.model.get_weights(), strict=True))

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.calibration_simulated import Net, Scenario, simulate
@@ -17,6 +17,7 @@ from fmnist_sweep.stats import Correct
 from fmnist_sweep.verdicts import Claim, PairVerdict, claims, compare_all, pair_verdict
 from tests.strategies import CALM
 
+FEW = settings(CALM, max_examples=25)
 EPOCHS = {"lab-cnn1": 5.0, "lab-mlp": 50.0}
 SAME = {"lab-cnn3": "f00d", "lab-cnn3-bn-as-written": "f00d", "lab-cnn3-bn-as-intended": "beef"}
 MLP, DEPTH, NORM = ("lab-cnn1", "lab-mlp"), ("lab-cnn3", "lab-cnn1"), ("lab-cnn3-bn-as-intended", "lab-cnn3")
@@ -64,16 +65,17 @@ def test_a_verdict_is_plain_json() -> None:
     assert back["mcnemar"]["form"] == "chi-square"
 
 
-@CALM
+@FEW
 @given(st.integers(0, 2**31), st.floats(0.85, 0.95), st.floats(0.85, 0.95))
 def test_the_order_of_the_nets_says_nothing(seed: int, first: float, second: float) -> None:
     both = nets(first, second, images=500, seed=seed)
     one, other = (compare_all(both, [names], draws=200)[0] for names in (("a", "b"), ("b", "a")))
-    assert other.swapped().to_dict() == pytest.approx(one.to_dict())
-    assert one.swapped().swapped().to_dict() == pytest.approx(one.to_dict())
+    for seen in (other.swapped(), one.swapped().swapped()):
+        assert seen.mcnemar == one.mcnemar
+        assert {**seen.to_dict(), "mcnemar": None} == pytest.approx({**one.to_dict(), "mcnemar": None})
 
 
-@CALM
+@FEW
 @given(st.integers(0, 2**31), st.permutations(range(6)))
 def test_the_order_of_the_pairs_says_nothing(seed: int, order: list[int]) -> None:
     four = nets(0.9, 0.9, 0.91, 0.94, images=500, seed=seed)
@@ -111,12 +113,14 @@ def test_holm_alone_would_find_nothing_with_six_seeds() -> None:
 
 
 def test_a_larger_family_asks_for_more() -> None:
-    six = nets(0.9, 0.9, 0.9)
-    alone, among = compare_all(six, [("a", "b")])[0], compare_all(six, [("a", "b"), ("a", "c"), ("b", "c")])[0]
+    three = nets(0.9, 0.9, 0.9, seeds=7)
+    alone, among = (compare_all(three, pairs)[0] for pairs in ([("a", "b")], [("a", "b"), ("a", "c"), ("b", "c")]))
     assert among.p_flips >= alone.p_flips
     assert among.p_two_way >= alone.p_two_way
     assert (among.ci_low, among.ci_high) == (alone.ci_low, alone.ci_high)
-    assert (among.minimum_detectable_difference or 0) > (alone.minimum_detectable_difference or 1)
+    assert among.minimum_detectable_difference is not None
+    assert alone.minimum_detectable_difference is not None
+    assert among.minimum_detectable_difference > alone.minimum_detectable_difference
 
 
 @pytest.mark.parametrize(
@@ -138,9 +142,9 @@ def test_no_pairs_no_verdicts() -> None:
 @pytest.mark.parametrize(
     "scenario",
     [
-        Scenario("one net beside itself", (Net(), Net(like=0))),
-        Scenario("two nets, 0.4 points apart", (Net(0.914), Net())),
-        Scenario("two very different nets, 4 points apart", (Net(), Net(0.87)), kin=0.75),
+        Scenario("one net beside itself", (Net(), Net(like=0)), images=2_000),
+        Scenario("two nets, 0.4 points apart", (Net(0.914), Net()), images=2_000),
+        Scenario("two very different nets, 4 points apart", (Net(), Net(0.87)), kin=0.75, images=2_000),
     ],
     ids=lambda scenario: scenario.name,
 )
@@ -158,7 +162,7 @@ def test_plain_percentiles_would_not_do() -> None:
     # With runs that differ by half a point each, 6 seeds, nothing but seeds matters: 1.96 x sqrt(5/6) for 2.57.
     rng, missed = np.random.default_rng(0), 0
     for _ in range(200):
-        a, b = simulate([Net(shift=0.02), Net(shift=0.02, like=0)], 6, rng, images=4_000)
+        a, b = simulate([Net(shift=0.02), Net(shift=0.02, like=0)], 6, rng, images=2_000)
         cells = a.astype(np.int8) - b.astype(np.int8)
         low, high = np.quantile(stats._resampled_means(cells, 400, rng), [0.025, 0.975])
         missed += not low <= 0 <= high
@@ -191,7 +195,6 @@ def test_first_claim(verdict: str, low: float, high: float, outcome: str, says: 
         found = told(one)[0]
         assert found.verdict == outcome
         assert says in found.why
-        assert found.why.count(".\n") == 0
         assert found.why.endswith(".")
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from fmnist_sweep import finals, lab, study
 from fmnist_sweep.commands.export import read
-from fmnist_sweep.commands.run import Ended, lab_epochs, study_of
+from fmnist_sweep.commands.run import Ended, lab_epochs, named_net, study_of
 from fmnist_sweep.data import PreparedData
 from fmnist_sweep.display import clock
 from fmnist_sweep.finals import Contender, Findings, Standing
@@ -113,7 +113,7 @@ def _nets(standings: Sequence[Standing]) -> Table:
     for name in ("parameters", "searched", "retrained", "test", "training"):
         table.add_column(name, justify="right", no_wrap=True)
     for it in standings:
-        first = Text.assemble((it.contender.name, "bold"), "\n  ", (it.contender.arch.short, "dim"))
+        first = named_net(Text(it.contender.name, style="bold"), it.contender.arch.short)
         searched = "-" if it.contender.searched is None else f"{100 * it.contender.searched:.2f}"
         test = f"{100 * it.mean:.2f} ±{100 * it.spread:.2f}"
         table.add_row(first, f"{it.parameters:,}", searched, f"{100 * it.val_accuracy:.2f}", test, clock(it.train_s))

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -182,6 +183,11 @@ def show(console: Console, ended: Session, settings: Settings, url: str) -> None
         console.print(f"  {url}", soft_wrap=True, highlight=False)
 
 
+def named_net(name: Text, net: str) -> Group:
+    """A name, and below it the net in short form, indented however often it wraps."""
+    return Group(name, Padding(Text(net, style="dim"), (0, 0, 0, 2)))
+
+
 def results_table(state: StudyState) -> Table:
     """The best trials and the lab's nets, side by side, in 80 columns."""
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -190,7 +196,7 @@ def results_table(state: StudyState) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for row in summary.rows(state):
         name = f"{row.name} ({row.note})" if row.note else row.name
-        first = Text.assemble((name, "" if row.lab else "bold"), "\n  ", (row.net, "dim"))
+        first = named_net(Text(name, style="" if row.lab else "bold"), row.net)
         cells = [f"{row.parameters:,}", f"{row.epochs:g}", percent(row.val_accuracy), f"{row.seconds:.0f} s"]
         table.add_row(first, *cells)
     return table
