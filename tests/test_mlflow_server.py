@@ -182,7 +182,8 @@ def test_every_variable_is_one_that_mlflow_reads() -> None:
 
 def test_addresses() -> None:
     assert mlflow_server.charts_url("http://h:1/", "7") == (
-        "http://h:1/#/experiments/7/runs?compareRunsMode=CHART&workflowType=machine_learning"
+        "http://h:1/#/experiments/7/runs?compareRunsMode=CHART&orderByKey=metrics.%60best_val_accuracy%60"
+        "&orderByAsc=false&workflowType=machine_learning"
     )
     assert "compareRunsMode=TABLE" in mlflow_server.table_url("http://h:1", "7")
     page, _, query = urlsplit(mlflow_server.compare_url("http://h:1", "7", ["a", "b"])).fragment.partition("?")
