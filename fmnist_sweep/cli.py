@@ -98,6 +98,14 @@ def run(
     timeout: Timeout = "",
     epochs: Epochs = None,
     train_images: TrainImages = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            "--engine",
+            metavar="NAME",
+            help="optuna, keras-tuner-random, keras-tuner-bayesian or keras-tuner-hyperband; else the sweep's.",
+        ),
+    ] = "",
     no_lab: Annotated[bool, typer.Option("--no-lab", help="Leave out the lab's nets.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew; the old study gets another name.")] = False,
     as_json: Json = False,
@@ -108,7 +116,19 @@ def run(
     from fmnist_sweep.commands import run as command
 
     settings = settings_of(
-        home, study, sweep, data_dir, tracking_uri, storage, seed, workers, executor, timeout, epochs, train_images
+        home,
+        study,
+        sweep,
+        data_dir,
+        tracking_uri,
+        storage,
+        seed,
+        workers,
+        executor,
+        timeout,
+        epochs,
+        train_images,
+        engine,
     )
     ended = command.run(settings, trials, with_lab=not no_lab, fresh=fresh, quiet=quiet, console=_console())
     _finish(ended.result, as_json, ended.code)

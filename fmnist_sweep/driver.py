@@ -20,7 +20,7 @@ from fmnist_sweep.errors import FatalError
 from fmnist_sweep.executors import Died, Executor, Failed, Finished, Happening, Reported
 from fmnist_sweep.home import StudyFolder
 from fmnist_sweep.ledger import Event, Ledger
-from fmnist_sweep.proposers import Past, Proposal, Proposer, Task
+from fmnist_sweep.proposers import Past, Proposal, Proposer, Task, Wait
 from fmnist_sweep.schema import LimitsSection
 from fmnist_sweep.state import ENDED, JobRecord, JobState, StudyState
 from fmnist_sweep.trial import Extra, Keep, Kind, TrialJob, TrialResult
@@ -172,7 +172,9 @@ class Driver:
             return False
         limits = self._task.config.limits
         proposal = self._proposer.ask([_past(job) for job in trials], lambda it: within(it.arch, limits))
-        if proposal is None:
+        if isinstance(proposal, Wait) and self._running:
+            return False
+        if proposal is None or isinstance(proposal, Wait):
             self._exhausted = True
             return False
         points = pruning.report_points(proposal.train.epochs, self._task.config.fidelity.rungs)

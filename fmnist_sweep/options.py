@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
@@ -83,6 +83,7 @@ def settings_of(
     timeout: str = "",
     epochs: int | None = None,
     train_images: int | None = None,
+    engine: str = "",
 ) -> Settings:
     """The options as one value.
 
@@ -90,8 +91,11 @@ def settings_of(
         UsageError: One of them is none of its valid values.
     """
     from fmnist_sweep.home import Home as HomeFolder
+    from fmnist_sweep.schema import Engine
     from fmnist_sweep.settings import Settings
 
+    if engine and engine not in get_args(Engine):
+        raise UsageError(f"--engine is {engine!r}; valid: {', '.join(get_args(Engine))}")
     if executor not in ("local", "inline"):
         raise UsageError(f"--executor is {executor!r}; valid: local, inline")
     if workers != "auto" and (not workers.isdecimal() or not 1 <= int(workers) <= 1024):
@@ -109,6 +113,7 @@ def settings_of(
         timeout_s=seconds("--timeout", timeout) if timeout else None,
         epochs=epochs,
         train_images=train_images,
+        engine=cast("Engine", engine) if engine else None,
     )
 
 

@@ -47,22 +47,3 @@ def git_commit() -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def quiet_tensorflow() -> None:
-    """Keeps TensorFlow's start-up chatter off the terminal; call it before TensorFlow is first imported.
-
-    Its C++ side prints to the file descriptor before any setting can quiet it, so the descriptor is
-    pointed elsewhere while it loads.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        import tensorflow as tf
-
-        tf.config.list_physical_devices()
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)

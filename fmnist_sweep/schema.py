@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 
 from fmnist_sweep.arch import TrainSpec
 
+Engine = Literal["optuna", "keras-tuner-random", "keras-tuner-bayesian", "keras-tuner-hyperband"]
 Sampler = Literal["tpe", "random", "grid"]
 Pruner = Literal["asha", "median", "none"]
 Scalar = bool | int | float | str
@@ -77,12 +78,15 @@ class StudySection(_Frozen):
 
     Attributes:
         trials: Target where ``--trials`` is not given.
-        sampler: Who proposes the next configuration.
+        engine: Whose search: Optuna's, or one of KerasTuner's oracles. Hyperband chooses the epochs of each
+            trial by itself, so that no pruner has a say.
+        sampler: Who proposes the next configuration, where the engine is Optuna.
         startup_trials: Random trials before a model-based sampler takes over.
         keep_models: How many of the best trials' models are kept and logged.
     """
 
     trials: int = Field(50, ge=1)
+    engine: Engine = "optuna"
     sampler: Sampler = "tpe"
     startup_trials: int = Field(10, ge=1)
     keep_models: int = Field(5, ge=1, le=100)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from fmnist_sweep.home import Home
+from fmnist_sweep.schema import Engine
 
 ExecutorName = Literal["local", "inline"]
 
@@ -28,6 +29,7 @@ class Settings:
         timeout_s: Seconds that the study may take in all.
         epochs: Instead of the sweep's.
         train_images: Instead of the sweep's.
+        engine: Instead of the sweep's.
     """
 
     home: Home
@@ -42,6 +44,7 @@ class Settings:
     timeout_s: float | None = None
     epochs: int | None = None
     train_images: int | None = None
+    engine: Engine | None = None
 
     @property
     def mlflow(self) -> str:

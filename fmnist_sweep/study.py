@@ -13,7 +13,7 @@ from fmnist_sweep import provenance
 from fmnist_sweep.data import DataSource, PreparedData
 from fmnist_sweep.errors import StudyError
 from fmnist_sweep.ledger import Ledger
-from fmnist_sweep.schema import SweepConfig
+from fmnist_sweep.schema import Engine, SweepConfig
 from fmnist_sweep.settings import Settings
 
 DEFAULT_SWEEP = "default"
@@ -55,8 +55,20 @@ def plan(settings: Settings) -> Plan:
     train_images = settings.train_images or old.get("options", {}).get("train_images") or config.data.train_images
     config = config.changed(epochs=epochs)
     config = config.model_copy(update={"data": config.data.model_copy(update={"train_images": train_images})})
+    engine = settings.engine or old.get("options", {}).get("engine")
+    if engine:
+        config = with_engine(config, engine)
     seed = settings.seed if settings.seed is not None else old.get("seed", 0)
     return Plan(name, sweep, config, seed)
+
+
+def with_engine(config: SweepConfig, engine: Engine) -> SweepConfig:
+    """The same sweep searched by another engine."""
+    changed = config.model_copy(update={"study": config.study.model_copy(update={"engine": engine})})
+    if engine != "keras-tuner-hyperband":
+        return changed
+    fidelity = config.fidelity.model_copy(update={"pruner": "none", "rungs": [1.0]})
+    return changed.model_copy(update={"fidelity": fidelity})
 
 
 def stored(settings: Settings, name: str) -> dict[str, Any]:
@@ -102,7 +114,7 @@ def _identity(planned: Plan, settings: Settings, source: DataSource, data: Prepa
         "title": planned.config.title,
         "seed": planned.seed,
         "config": planned.config.model_dump(mode="json"),
-        "options": {"epochs": settings.epochs, "train_images": settings.train_images},
+        "options": {"epochs": settings.epochs, "train_images": settings.train_images, "engine": settings.engine},
         "train_images": data.train_images,
         "data": data.fingerprint,
         "data_set": {

@@ -18,7 +18,7 @@ PACKAGE = "fmnist_sweep"
 
 # From the bottom to the top: a module may import what stands before it.
 LAYERS = {
-    "values": "errors checks arch arithmetic lab schema mistakes config space scores stats verdicts",
+    "values": "errors quiet checks arch arithmetic lab schema mistakes config space scores stats verdicts",
     "files and state": "durable fetch data home settings ledger trial state pruning estimate",
     "training": "model augment train testing",
     "executors": "executors.base executors executors.worker executors.inline executors.local executors.preload",
@@ -34,7 +34,7 @@ UPWARD_WHEN_CALLED = {("trial", "train")}  # so that TensorFlow loads in the wor
 # By foreign library: the modules that may import it at once, and those that may when a function is called.
 ANYWHERE = set(ORDER)
 COMMANDS = {name for name in ORDER if name.startswith("commands.")}
-LATER_KERAS = {"publish", "exporting", "commands.predict", "provenance"}
+LATER_KERAS = {"publish", "exporting", "commands.predict", "quiet"}
 VIEWS = {"views.mlflow_client", "views.mlflow_runs", "views.optuna_storage"}
 OWNERS: dict[str, tuple[set[str], set[str]]] = {
     "keras": ({"model", "train", "augment"}, LATER_KERAS),

@@ -56,7 +56,7 @@ def everything(engine: str, wanted: Task) -> list[Past]:
 
 
 def waits() -> Any:
-    from fmnist_sweep.proposers.keras_tuner import Wait
+    from fmnist_sweep.proposers import Wait
 
     return Wait.WAIT
 

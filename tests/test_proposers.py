@@ -35,7 +35,7 @@ class Sweeping:
         while len(self.past) < to:
             number = len(self.past)
             proposal = self.proposer.ask(self.past, lambda _: True)
-            assert proposal is not None
+            assert isinstance(proposal, Proposal)
             self.past.append(Past(proposal, "running", self.scores(proposal)[:1], None))
             ending = number if number % 2 else number - 2
             if ending >= 0:
@@ -79,7 +79,7 @@ class TestProposer:
         proposer, past = make(task(sampler)), list[Past]()
         for _ in range(3):
             proposal = proposer.ask(past, lambda it: len(it.arch.blocks) == 2)
-            assert proposal is not None
+            assert isinstance(proposal, Proposal)
             assert len(proposal.arch.blocks) == 2
             past.append(Past(proposal, "running", (), None))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from fmnist_sweep import arithmetic, durable, exporting, provenance, study
+from fmnist_sweep import arithmetic, durable, exporting, quiet, study
 from fmnist_sweep import data as datasets
 from fmnist_sweep.errors import ExportError, StudyError, UsageError
 from fmnist_sweep.ledger import Ledger
@@ -41,7 +41,7 @@ def export(settings: Settings, model: str, formats: list[str], out: Path | None,
     source = datasets.find(settings.data_dir, say=lambda line: console.print(line))
     images = datasets.prepare(source, settings.home.data).load().validation_images
     console.print(f"exporting {job.key}, {job.arch.short}", highlight=False)
-    provenance.quiet_tensorflow()
+    quiet.load_tensorflow()
     from fmnist_sweep.model import rebuild
 
     net = rebuild(job.arch, weights.read_bytes(), name=job.key.replace("-", "_"))

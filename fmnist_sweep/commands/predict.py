@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from fmnist_sweep import exporting, provenance
+from fmnist_sweep import exporting, quiet
 from fmnist_sweep.data import read_idx
 from fmnist_sweep.errors import DataError, UsageError
 
@@ -29,7 +29,7 @@ def predict(model: Path, inputs: list[Path], *, invert: bool, console: Console) 
     manifest = exporting.read_manifest(model)
     shape: tuple[int, int, int] = manifest["shape"]
     batches = [(path, _read(path, shape, invert)) for path in inputs]
-    provenance.quiet_tensorflow()
+    quiet.load_tensorflow()
     import keras
 
     net = keras.models.load_model(manifest["model"], safe_mode=True)

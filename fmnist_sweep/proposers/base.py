@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -59,6 +60,12 @@ class Task:
     seed: int
 
 
+class Wait(enum.Enum):
+    """The answer of a proposer that has nothing now, and may have something once a running trial has ended."""
+
+    WAIT = enum.auto()
+
+
 Acceptable = Callable[[Proposal], bool]
 
 
@@ -69,7 +76,7 @@ class Proposer(Protocol):
     that matters, so a study that was interrupted goes on as it would have without.
     """
 
-    def ask(self, past: Sequence[Past], acceptable: Acceptable) -> Proposal | None:
+    def ask(self, past: Sequence[Past], acceptable: Acceptable) -> Proposal | Wait | None:
         """The next proposal.
 
         Args:
@@ -77,6 +84,7 @@ class Proposer(Protocol):
             acceptable: Whether a proposal may be tried.
 
         Returns:
-            An acceptable proposal, or None if no other can be found.
+            An acceptable proposal; ``Wait.WAIT`` if there will be one once a running trial has ended; None if no
+            other can be found.
         """
         ...

@@ -10,7 +10,6 @@ tried) is left out: the ledger does all of it.
 from __future__ import annotations
 
 import copy
-import enum
 import random
 import warnings
 from collections.abc import Callable, Sequence
@@ -24,18 +23,12 @@ from keras_tuner.oracles import BayesianOptimizationOracle, HyperbandOracle, Ran
 from fmnist_sweep import space
 from fmnist_sweep.arch import fingerprint
 from fmnist_sweep.errors import UsageError
-from fmnist_sweep.proposers.base import Acceptable, Past, Proposal, Task
+from fmnist_sweep.proposers.base import Acceptable, Past, Proposal, Task, Wait
 from fmnist_sweep.schema import Domain, Scalar
 
 _TRIES = 400  # draws refused one after the other before the space counts as exhausted
 _WALKS = 1000
 _STATUS = {"running": "RUNNING", "stopped": "COMPLETED", "complete": "COMPLETED", "failed": "FAILED"}
-
-
-class Wait(enum.Enum):
-    """The answer of a proposer that has nothing now, and may have something once a running trial has ended."""
-
-    WAIT = enum.auto()
 
 
 class RandomProposer:

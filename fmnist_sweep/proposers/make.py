@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from fmnist_sweep import quiet
 from fmnist_sweep.proposers.base import Proposer, Task
 
 
 def make(task: Task) -> Proposer:
-    """The proposer that ``task.config`` names; its library is loaded here and not before."""
-    if task.config.study.sampler == "grid":
+    """The proposer that ``task.config`` names; its library is loaded here and not before.
+
+    Raises:
+        UsageError: The engine can't search this space.
+    """
+    study = task.config.study
+    if study.engine != "optuna":
+        quiet.load_tensorflow()
+        from fmnist_sweep.proposers import keras_tuner
+
+        return keras_tuner.PROPOSERS[study.engine](task)
+    if study.sampler == "grid":
         from fmnist_sweep.proposers.grid import GridProposer
 
         return GridProposer(task)
     from fmnist_sweep.proposers.optuna import OptunaProposer
 
-    return OptunaProposer(task, task.config.study.sampler)
+    return OptunaProposer(task, study.sampler)
