@@ -97,15 +97,17 @@ def paired_bootstrap(a: Correct, b: Correct, *, draws: int = 10_000, level: floa
     Seeds and images are drawn with replacement, each for itself, and crossed (the pigeonhole bootstrap: Owen,
     The pigeonhole bootstrap, Annals of Applied Statistics 1, 2007). Its quantiles as they are would be wrong
     here: with n seeds their part of the spread is too small by (n - 1) / n and its tails are those of a
-    normal, while the noise of the single cells counts about three times (Owen). So the
-    quantiles are stretched about the estimate, by one factor for both sides, until the spread is that of
+    normal, while the noise of the single cells counts about three times (Owen). So the quantiles are stretched
+    about the estimate, by one factor for both sides, until the spread is that of
 
     - the unbiased standard error of a two-way layout without replication (``two_way``), with
     - Student's t in place of the normal, its degrees of freedom by Satterthwaite (Biometrics Bulletin 2, 1946);
       the cure for few samples is that of Hesterberg's expanded percentiles (What teachers should know about
       the bootstrap, The American Statistician 69, 2015).
 
-    What it covers for 6 seeds is measured by ``benchmarks/calibration_simulated.py``.
+    Measured by ``benchmarks/calibration_simulated.py`` with 6 seeds and 10,000 images: 94.3 to 95.7 % of the 95 %
+    intervals hold the truth (2,000 simulated pairs of each of 9 kinds), but only 89 % where the runs of one net alone
+    now and then go far wrong, which 6 seeds can't show.
 
     Args:
         a: bool, shape (seeds, images), at least 2 seeds and 2 images.
@@ -177,10 +179,20 @@ def _deviations(cells: NDArray[np.int8], estimate: float, draws: int, seed: int)
 
     The seeds are put in the order of their differences, so that their order at hand changes no draw.
     """
-    sign = -1 if estimate < 0 else 1
+    sign = _orientation(cells)
     oriented = sign * cells
     oriented = oriented[np.argsort(oriented.sum(axis=1), kind="stable")]
     return sign * (_resampled_means(oriented, draws, np.random.default_rng(seed)) - sign * estimate)
+
+
+def _orientation(cells: NDArray[np.int8]) -> int:
+    """1 or -1: whichever makes ``cells`` the same for swapped nets, by the first sums in which the two differ."""
+    for sums in (cells.sum(axis=1), cells.sum(axis=0)):
+        ours, theirs = np.sort(sums), np.sort(-sums)
+        differing = np.flatnonzero(ours != theirs)
+        if differing.size:
+            return 1 if ours[differing[0]] > theirs[differing[0]] else -1
+    return 1
 
 
 def _resampled_means(cells: NDArray[np.int8], draws: int, rng: np.random.Generator) -> Floats:
@@ -354,7 +366,8 @@ def minimum_detectable_difference(
     From the noncentral t (Cohen, Statistical Power Analysis for the Behavioral Sciences, 1988) of a
     two-sided paired test at ``level / family``, which is what the first of Holm's steps asks for; findings in
     the wrong direction don't count. Where a sign-flip test needs all signs equal to reach ``level`` (6 seeds
-    at 0.05) the difference must do that too: power is then normal(difference / sd) ^ seeds.
+    at 0.05) the difference must do that too: power is then normal(difference / sd) ^ seeds, which is on the
+    safe side where ``sd`` holds the images' part.
 
     Args:
         sd: Standard deviation of the seeds' differences, or standard error x sqrt(seeds).

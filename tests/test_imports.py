@@ -19,7 +19,7 @@ PACKAGE = "fmnist_sweep"
 # From the bottom to the top: a module may import what stands before it.
 LAYERS = {
     "values": "errors quiet checks arch arithmetic lab schema mistakes config space scores stats verdicts",
-    "files and state": "durable fetch data home settings ledger trial state pruning estimate",
+    "files and state": "durable sqlite_birth fetch data home settings ledger trial state pruning estimate",
     "training": "model augment train testing",
     "executors": "executors.base executors executors.worker executors.inline executors.local executors.preload",
     "proposers": "proposers.base proposers.grid proposers.optuna proposers.keras_tuner proposers.make proposers",
@@ -47,6 +47,7 @@ OWNERS: dict[str, tuple[set[str], set[str]]] = {
     "rich": ({"display", *COMMANDS}, {"cli"}),
     "scipy": (set(), {"stats", "verdicts"}),
     "keras_tuner": ({"proposers.keras_tuner"}, set()),
+    "threadpoolctl": ({"proposers.keras_tuner"}, set()),
     "requests": (set(), {"fetch", "views.mlflow_client"}),
     "urllib3": (set(), {"fetch"}),
     "PIL": (set(), {"commands.predict"}),

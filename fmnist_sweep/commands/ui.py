@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import webbrowser
 from collections.abc import Callable
 from typing import Any
@@ -43,6 +44,8 @@ def ui(
     server_settings = ServerSettings(
         backend_store_uri=settings.mlflow, artifacts_destination=str(settings.home.artifacts.resolve()), port=port
     )
+    for number in (signal.SIGINT, signal.SIGTERM):  # whoever started this may have had them ignored
+        signal.signal(number, signal.default_int_handler)
     try:
         with start(server_settings, log=settings.home.path / "mlflow_server.log") as server:
             _tell(console, _addresses(server.uri, experiment, state), browser, ready)

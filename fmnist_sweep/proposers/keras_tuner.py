@@ -1,6 +1,6 @@
 """KerasTuner's oracles behind the proposer's contract: random search, Bayesian optimization, Hyperband.
 
-Importing this loads TensorFlow (some 6 s and 600 MiB), as KerasTuner does; none of its operations run here.
+Importing this loads TensorFlow (some 6 s and 700 MiB), as KerasTuner does; none of its operations run here.
 
 An oracle is made anew for each proposal, from the seed and the past, and asked through ``populate_space``, which is
 where its method is. What KerasTuner has around that (files, retries, locks, tuner ids, its own memory of what was
@@ -19,6 +19,7 @@ from typing import Any
 from keras_tuner import HyperParameters, Objective
 from keras_tuner.engine.trial import Trial
 from keras_tuner.oracles import BayesianOptimizationOracle, HyperbandOracle, RandomSearchOracle
+from threadpoolctl import threadpool_limits
 
 from fmnist_sweep import space
 from fmnist_sweep.arch import fingerprint
@@ -52,7 +53,7 @@ class RandomProposer:
 
         oracle._duplicate = refused
         oracle._max_collisions = _TRIES
-        with warnings.catch_warnings(action="ignore"):  # scikit-learn tells how its fits went
+        with warnings.catch_warnings(action="ignore"), threadpool_limits(1):  # the cores are the workers'
             self._restore(oracle, past)
             answer = self._populate(oracle, str(len(past)))
         if answer["status"] != "RUNNING":
@@ -212,7 +213,7 @@ class _Listed:
 
 @dataclass(frozen=True, slots=True)
 class _Ranged:
-    """A number in between; whole if its ends are."""
+    """A number in between, whole if its ends are; KerasTuner's may be NumPy's, and just outside."""
 
     low: int | float
     high: int | float
@@ -226,8 +227,7 @@ class _Ranged:
         return drawing.uniform(self.low, self.high)
 
     def ours(self, value: float | None) -> Scalar:
-        inside = self.low if value is None else min(max(self.low, value), self.high)  # KerasTuner's may be just outside
-        return type(self.low)(inside)  # or NumPy's
+        return self.low if value is None else type(self.low)(min(max(self.low, value), self.high))
 
     def theirs(self, value: Scalar) -> Scalar:
         return value

@@ -55,7 +55,7 @@ class Mirror:
         self._make = make
         self._closing = threading.Event()
         self._changed = threading.Condition()
-        self._shown = 0  # seq of the last event that the view shows, guarded by _changed
+        self._shown = -1  # seq of the last event that the view shows, -1 until it is open; guarded by _changed
         self._fatal: FatalError | None = None
         self._name = "a view"
         self.trouble = ""
@@ -116,7 +116,7 @@ class Mirror:
             else:
                 self._closing.wait(_IDLE_S)
 
-    def _tell(self, shown: int = 0, fatal: FatalError | None = None) -> None:
+    def _tell(self, shown: int = -1, fatal: FatalError | None = None) -> None:
         with self._changed:
             self._shown = max(self._shown, shown)
             self._fatal = fatal

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fmnist_sweep.errors import TrackingError
+from fmnist_sweep.sqlite_birth import born
 from fmnist_sweep.views.optuna_storage import masked
 
 _SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
@@ -70,6 +71,7 @@ def connect(uri: str) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import mlflow
+    born(uri, lambda unborn: mlflow.MlflowClient(tracking_uri=unborn).search_experiments(max_results=1))
     mlflow.set_tracking_uri(uri)  # some of MLflow's calls know no other way to say it
     return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
 

@@ -13,6 +13,7 @@ from fmnist_sweep.errors import StorageError
 from fmnist_sweep.ledger import Event
 from fmnist_sweep.proposers.optuna import distributions
 from fmnist_sweep.schema import SweepConfig
+from fmnist_sweep.sqlite_birth import born
 from fmnist_sweep.state import JobRecord, StudyState
 
 _STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
@@ -38,6 +39,7 @@ class OptunaView:
         """See ``View``."""
         identity = next(event.body["id"] for event in past if event.kind == "study")
         try:
+            born(self._uri, optuna.storages.RDBStorage)
             self._study = optuna.create_study(
                 storage=self._uri, study_name=self._study_name, direction="maximize", load_if_exists=True
             )
