@@ -83,6 +83,7 @@ class Driver:
         self._deaths: dict[str, int] = {}
         self._errors_in_a_row = 0
         self._exhausted = False
+        self._waits_for: set[str] | None = None  # what ran when the proposer had nothing: none of it has ended yet
         self._timed_out = False
 
     def run(self, target: int, extras: Sequence[Extra] = (), timeout_s: float | None = None) -> Outcome:
@@ -168,11 +169,12 @@ class Driver:
     def _propose(self, target: int) -> bool:
         """Asks for one more trial; False where there is none to be had."""
         trials = self.state.trials()
-        if len(trials) >= target or self._exhausted:
+        if len(trials) >= target or self._exhausted or self._waits_for == set(self._running):
             return False
         limits = self._task.config.limits
         proposal = self._proposer.ask([_past(job) for job in trials], lambda it: within(it.arch, limits))
         if isinstance(proposal, Wait) and self._running:
+            self._waits_for = set(self._running)
             return False
         if proposal is None or isinstance(proposal, Wait):
             self._exhausted = True

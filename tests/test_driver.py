@@ -16,7 +16,8 @@ from fmnist_sweep.executors.inline import InlineExecutor
 from fmnist_sweep.executors.local import LocalExecutor
 from fmnist_sweep.home import StudyFolder
 from fmnist_sweep.ledger import Ledger
-from fmnist_sweep.proposers import Task, make
+from fmnist_sweep.proposers import Past, Proposal, Task, Wait, make
+from fmnist_sweep.proposers.base import Acceptable
 from fmnist_sweep.state import StudyState
 from fmnist_sweep.trial import Extra, ReportTo, RunTrial, TrialJob, TrialResult
 from tests import stand_ins
@@ -250,3 +251,36 @@ def test_limits_keep_nets_out(tmp_path: Path) -> None:
     trials = place.state.trials()
     assert 0 < len(trials) < 12
     assert all(driving.within(job.arch, limits) for job in trials)
+
+
+class _NothingYet:
+    """Proposes one trial, then nothing before that has ended, then one more and no other."""
+
+    def __init__(self, task: Task) -> None:
+        self._proposer = make(task)
+        self.asked = 0
+
+    def ask(self, past: Sequence[Past], acceptable: Acceptable) -> Proposal | Wait | None:
+        self.asked += 1
+        if any(earlier.standing == "running" for earlier in past):
+            return Wait.WAIT
+        return self._proposer.ask(past, acceptable) if len(past) < 2 else None
+
+
+def test_a_proposer_that_has_to_wait_is_asked_again_when_a_trial_has_ended(place: Place) -> None:
+    proposer = _NothingYet(place.task)
+    executor = LocalExecutor(2, log=place.folder.log, run=stand_ins.quick, preload=())
+    try:
+        driver = Driver(
+            ledger=place.ledger,
+            task=place.task,
+            data=place.data,
+            folder=place.folder,
+            proposer=proposer,
+            executor=executor,
+        )
+        assert driver.run(5) == "exhausted"
+    finally:
+        executor.close()
+    assert len(place.state.trials("complete")) == 2
+    assert proposer.asked < 20
