@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,11 +13,12 @@ from fmnist_sweep import lab, pruning
 from fmnist_sweep.arch import fingerprint
 from fmnist_sweep.driver import Driver, Outcome, Stopping
 from fmnist_sweep.errors import FatalError
+from fmnist_sweep.executors import Executor
 from fmnist_sweep.executors.inline import InlineExecutor
 from fmnist_sweep.executors.local import LocalExecutor
 from fmnist_sweep.home import StudyFolder
 from fmnist_sweep.ledger import Ledger
-from fmnist_sweep.proposers import Past, Proposal, Task, Wait, make
+from fmnist_sweep.proposers import Past, Proposal, Proposer, Task, Wait, make
 from fmnist_sweep.proposers.base import Acceptable
 from fmnist_sweep.state import StudyState
 from fmnist_sweep.trial import Extra, ReportTo, RunTrial, TrialJob, TrialResult
@@ -34,6 +36,17 @@ class Place:
         self.ledger.append("study", config=task.config.model_dump(mode="json"))
         self.data = stand_ins.prepared(folder / "data")
         self.reports_until_stop = -1
+
+    def driver(self, executor: Executor, proposer: Proposer | None = None, **how: Any) -> Driver:
+        return Driver(
+            ledger=self.ledger,
+            task=self.task,
+            data=self.data,
+            folder=self.folder,
+            proposer=proposer or make(self.task),
+            executor=executor,
+            **how,
+        )
 
     def drive(
         self,
@@ -54,17 +67,7 @@ class Place:
 
         executor = InlineExecutor(run)
         try:
-            driver = Driver(
-                ledger=self.ledger,
-                task=self.task,
-                data=self.data,
-                folder=self.folder,
-                proposer=make(self.task),
-                executor=executor,
-                watch=watch,
-                stopping=stopping,
-            )
-            return driver.run(target, extras, timeout_s)
+            return self.driver(executor, watch=watch, stopping=stopping).run(target, extras, timeout_s)
         finally:
             executor.close()
 
@@ -200,14 +203,7 @@ def test_running_out_of_memory_is_not_tried_again(place: Place) -> None:
 def test_a_worker_that_dies_is_started_again_from_its_checkpoint(place: Place) -> None:
     executor = LocalExecutor(1, log=place.folder.log, run=stand_ins.killing_itself, preload=())
     try:
-        driver = Driver(
-            ledger=place.ledger,
-            task=place.task,
-            data=place.data,
-            folder=place.folder,
-            proposer=make(place.task),
-            executor=executor,
-        )
+        driver = place.driver(executor)
         assert driver.run(2) == "done"
     finally:
         executor.close()
@@ -220,14 +216,7 @@ def test_a_worker_that_hangs_again_and_again_fails_its_trial(place: Place, monke
     monkeypatch.setattr(driving, "_FIRST_REPORT_S", 3.0)
     executor = LocalExecutor(2, log=place.folder.log, run=stand_ins.hanging, preload=())
     try:
-        driver = Driver(
-            ledger=place.ledger,
-            task=place.task,
-            data=place.data,
-            folder=place.folder,
-            proposer=make(place.task),
-            executor=executor,
-        )
+        driver = place.driver(executor)
         driver.run(1)
     finally:
         executor.close()
@@ -271,14 +260,7 @@ def test_a_proposer_that_has_to_wait_is_asked_again_when_a_trial_has_ended(place
     proposer = _NothingYet(place.task)
     executor = LocalExecutor(2, log=place.folder.log, run=stand_ins.quick, preload=())
     try:
-        driver = Driver(
-            ledger=place.ledger,
-            task=place.task,
-            data=place.data,
-            folder=place.folder,
-            proposer=proposer,
-            executor=executor,
-        )
+        driver = place.driver(executor, proposer)
         assert driver.run(5) == "exhausted"
     finally:
         executor.close()
