@@ -106,7 +106,10 @@ class LiveTable:
         return Group("", Text(self._headline(state), style="bold", no_wrap=True, overflow="ellipsis"), table)
 
     def _headline(self, state: StudyState) -> str:
-        parts = [f"{tried(state)} of {self._target} trials tried"]
+        parts = [f"{tried(state)} of {self._target} trials tried"] if self._target else ["no trials"]
+        extras = [job for job in state.jobs.values() if job.kind != "trial"]
+        if any(job.state not in ENDED for job in extras):
+            parts.append(f"{sum(job.state in ENDED for job in extras)} of {len(extras)} other nets")
         leader = best_so_far(state)
         if leader is not None:
             parts.append(f"best {percent(leader.best)} ({called(leader)})")

@@ -115,7 +115,7 @@ def run(settings: Settings, planned: Plan, work: Work, hooks: Hooks) -> Session:
         ledger = Ledger(folder.ledger)
         try:
             identity = study.begin(ledger, planned, settings, source, data)
-            ledger.append("session", "", len(ledger.events()), began=time.time())
+            ledger.append("session", "", len(ledger.events()), began=time.time(), target=work.target)
             task = Task(planned.config, data.image_shape, data.classes, identity["seed"])
             scene = Scene(ledger, source, data, folder)
             with _mirrors(settings, ledger, planned) as mirrors:

@@ -87,6 +87,7 @@ class StudyState:
         wall_s: Seconds that drivers have spent on it.
         views: Facts that views recorded, by name, as MLflow's experiment.
         openings: How often the test set was opened.
+        target: Trials that the last run was asked for.
     """
 
     study: dict[str, Any] = field(default_factory=dict)
@@ -95,6 +96,7 @@ class StudyState:
     wall_s: float = 0.0
     views: dict[str, Any] = field(default_factory=dict)
     openings: int = 0
+    target: int = 0
     _last_time: float = 0.0
 
     @classmethod
@@ -113,6 +115,8 @@ class StudyState:
         self._last_time = event.time
         if event.kind == "study":
             self.study = event.body
+        elif event.kind == "session":
+            self.target = event.body.get("target", self.target)
         elif event.kind == "view":
             self.views.update(event.body)
         elif event.kind == "opened":

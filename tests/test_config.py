@@ -88,8 +88,11 @@ def test_all_but_the_title_and_the_space_has_defaults() -> None:
         (START + "[limits]\nflops = -1", r"limits.flops is -1; "),
         (START + '[lab]\nvariants = ["lab-cn3"]', r"lab.variants: 'lab-cn3' .*'lab-cnn3'\?\); valid: all, lab-cnn1"),
         (START + "[studdy]", r"studdy: unknown key \(did you mean 'study'\?\); valid: title, study"),
-        (START + "[study]\ntrial = 1", r"study.trial: unknown key \(did you mean 'trials'\?\); valid: trials, sampler"),
-        (START + "[study]\nvalue = 1", r"study.value: unknown key.*; valid: trials, sampler"),
+        (
+            START + "[study]\ntrial = 1",
+            r"study.trial: unknown key \(did you mean 'trials'\?\); valid: trials, engine, sampler",
+        ),
+        (START + "[study]\nvalue = 1", r"study.value: unknown key.*; valid: trials, engine, sampler"),
         (START + "[blocks]", r"blocks: unknown key.*; valid: title, study"),
         (START + "filter = 8", r"space.filter: unknown key \(did you mean 'filters'\?\); valid: depth, filters"),
         (START + "filters = 4", r"space.filters: filters is 4; valid: a whole number from 8 to 256"),

@@ -152,6 +152,7 @@ def test_the_same_command_again_does_nothing_and_says_the_same(finished: Study) 
 def test_status_agrees(finished: Study) -> None:
     found = finished.cli.json("status", "--study", "smoke", "--home", "home")
     assert found["best"] == finished.result["best"]
+    assert found["trials"]["complete"] == finished.result["trials"]["complete"]
     assert found["running"] == []
     assert found["in_use"] is False
 

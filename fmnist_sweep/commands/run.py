@@ -161,13 +161,13 @@ def show(console: Console, ended: Session, settings: Settings, url: str) -> None
     console.print(results_table(state))
     console.print(f"[dim]{summary.SINGLE_SEED}[/]")
     console.print()
-    total = sum(counts.values())
-    console.print(
-        f"{state.study['name']}: {heading}. {total} of {ended.target} trials "
-        f"({counts['complete']} complete, {counts['pruned']} pruned, {counts['failed']} failed) "
-        f"in {clock(state.wall_s)}.",
-        highlight=False,
+    trials = (
+        f"{sum(counts.values())} of {ended.target} trials "
+        f"({counts['complete']} complete, {counts['pruned']} pruned, {counts['failed']} failed)"
+        if ended.target
+        else f"{sum(1 for _ in state.of_kind('lab'))} of the lab's nets"
     )
+    console.print(f"{state.study['name']}: {heading}. {trials} in {clock(state.wall_s)}.", highlight=False)
     epochs, seconds = summary.epochs_saved(state)
     if epochs:
         console.print(f"Pruning saved {epochs:.0f} epochs, {clock(seconds)} of training.", highlight=False)

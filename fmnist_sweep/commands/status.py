@@ -33,7 +33,7 @@ def status(settings: Settings, *, watch: bool, console: Console) -> dict[str, An
                 state = read(settings, name)
                 live.update(_page(state, settings), refresh=True)
     console.print(_page(state, settings))
-    target = state.study["config"]["study"]["trials"]
+    target = state.target
     session = Session(_FINISHED, state, target, state.wall_s, "", "")
     found = summary.as_json(state, settings, target, state.wall_s, address(settings, session))
     found["in_use"] = settings.home.study(name).in_use
