@@ -149,6 +149,7 @@ class Driver:
             self._settle_shared()
             key = self._next(target)
             if key is None:
+                self._settle_shared()  # the last that was proposed may be a net that is known
                 return
             self._submit(self.state.jobs[key])
 

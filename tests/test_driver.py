@@ -266,3 +266,12 @@ def test_a_proposer_that_has_to_wait_is_asked_again_when_a_trial_has_ended(place
         executor.close()
     assert len(place.state.trials("complete")) == 2
     assert proposer.asked < 20
+
+
+def test_a_last_trial_that_is_one_of_the_labs_nets_ends_too(place: Place) -> None:
+    place.drive(12)
+    twin = place.state.trials()[-1]
+    other = Place(place.folder.path, place.task)
+    assert other.drive(12, extras=[Extra("lab-twin", "lab", twin.arch, twin.train)]) == "done"
+    last = other.state.trials()[-1]
+    assert (last.same_as, last.state) == ("lab-twin", "complete")
