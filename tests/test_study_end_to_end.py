@@ -225,7 +225,10 @@ def test_ui_serves_the_comparison_and_ends_with_ctrl_c(finished: Study) -> None:
         assert "workflowType=machine_learning" in addresses["table_url"]
     finally:
         child.send_signal(signal.SIGINT)
-        _, stderr = child.communicate(timeout=60)
+        try:
+            _, stderr = child.communicate(timeout=60)
+        finally:
+            child.kill()  # nothing outlives a failed test
     assert child.returncode == 0, stderr
 
 
