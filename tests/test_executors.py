@@ -16,7 +16,7 @@ import pytest
 from fmnist_sweep import durable
 from fmnist_sweep.executors import Died, Executor, Failed, Finished, Happening, Reported, Started
 from fmnist_sweep.executors.inline import InlineExecutor
-from fmnist_sweep.executors.local import LocalExecutor, usable_cores
+from fmnist_sweep.executors.local import LocalExecutor, call, usable_cores
 from fmnist_sweep.trial import RunTrial
 from tests import stand_ins
 from tests.stand_ins import job, result_of, wait_for
@@ -278,3 +278,12 @@ def test_each_worker_has_cores_of_its_own(make_local: Make, tmp_path: Path) -> N
     assert other
     assert not one & other
     assert one | other <= set(usable_cores())
+
+
+def test_a_call_whose_worker_is_killed_is_made_again(tmp_path: Path) -> None:
+    assert call(stand_ins.dies_until, tmp_path / "tries", 2, log=tmp_path / "log") == 3
+
+
+def test_a_call_whose_worker_dies_every_time_says_how(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="ended by SIGKILL, 3 times"):
+        call(stand_ins.dies_until, tmp_path / "tries", 3, log=tmp_path / "log")

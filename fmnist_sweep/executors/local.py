@@ -25,6 +25,7 @@ from fmnist_sweep.executors.worker import work
 from fmnist_sweep.trial import RunTrial, TrialJob, run_trial
 
 WORKER_BYTES = 1_500_000_000
+_CALLS = 3
 PRELOAD = ("fmnist_sweep.executors.preload",)
 
 
@@ -150,9 +151,29 @@ def warm_up() -> None:
 def call(function: Callable[..., Any], *args: Any, log: Path) -> Any:
     """Calls a module-level ``function`` in a fresh worker that may use all cores, and returns its result.
 
+    A worker that dies is replaced, so ``function`` must do no harm when it is done twice.
+
     Raises:
-        RuntimeError: It raised, or died; the message says how.
+        RuntimeError: It raised, or died time and again; the message says how.
     """
+    for attempt in range(_CALLS):
+        try:
+            good, value = _called(function, args, log)
+        except _CallDied as died:
+            if attempt == _CALLS - 1:
+                raise RuntimeError(f"{died}, {_CALLS} times") from None
+        else:
+            break
+    if not good:
+        raise RuntimeError(value)
+    return value
+
+
+class _CallDied(Exception):
+    pass
+
+
+def _called(function: Callable[..., Any], args: tuple[Any, ...], log: Path) -> tuple[bool, Any]:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOAD))
     ours, theirs = context.Pipe(duplex=False)
@@ -160,14 +181,12 @@ def call(function: Callable[..., Any], *args: Any, log: Path) -> Any:
     process.start()
     theirs.close()
     try:
-        good, value = ours.recv()
+        answer: tuple[bool, Any] = ours.recv()
     except EOFError:
         process.join()
-        raise RuntimeError(_cause(process.exitcode)) from None
+        raise _CallDied(_cause(process.exitcode)) from None
     process.join()
-    if not good:
-        raise RuntimeError(value)
-    return value
+    return answer
 
 
 def _cause(code: int | None) -> str:
