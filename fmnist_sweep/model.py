@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from fmnist_sweep.arch import ArchSpec, BatchNorm, Precision
+from fmnist_sweep.arch import ArchSpec, BatchNorm, Pooling, Precision
 from fmnist_sweep.errors import ExportError
 
 _KERAS_BATCH_NORM_MOMENTUM = 0.99
@@ -42,10 +42,8 @@ def build(arch: ArchSpec, precision: Precision = "float32", name: str = "net") -
         for turn in range(1, block.convs + 1):
             label = f"block{place}_conv{turn}"
             conv = layers.Conv2D(block.filters, block.kernel_size, padding="same", name=label, dtype=policy)
-            x = _activated(conv(x), arch.batch_norm, label, policy)  # (batch, h, w, filters)
-        if block.pooling != "none":
-            pool = layers.MaxPooling2D if block.pooling == "max" else layers.AveragePooling2D
-            x = pool(2, name=f"block{place}_pool", dtype=policy)(x)  # (batch, h // 2, w // 2, filters)
+            pool = _pool(block.pooling, f"block{place}_pool", policy) if turn == block.convs else None
+            x = _activated(conv(x), arch.batch_norm, label, policy, pool)  # (batch, h, w, filters), h and w halved
         if block.dropout:
             x = layers.Dropout(block.dropout, name=f"block{place}_dropout", dtype=policy)(x)
     if arch.head == "global_average":
@@ -65,14 +63,26 @@ def build(arch: ArchSpec, precision: Precision = "float32", name: str = "net") -
     return Net(keras.Model(raw, probabilities, name=name), keras.Model(raw, x, name=f"{name}_logits"))
 
 
-def _activated(x: Any, placement: BatchNorm, label: str, policy: Any) -> Any:
-    """ReLU, with BatchNorm on the side of it that ``placement`` says."""
+def _pool(kind: Pooling, name: str, policy: Any) -> Any:
+    if kind == "none":
+        return None
+    return {"max": layers.MaxPooling2D, "average": layers.AveragePooling2D}[kind](2, name=name, dtype=policy)
+
+
+def _activated(x: Any, placement: BatchNorm, label: str, policy: Any, pool: Any = None) -> Any:
+    """ReLU, with BatchNorm on the side of it that ``placement`` says, then ``pool``.
+
+    The largest of four values is the same before and after ReLU, so where nothing stands between the two, the
+    pooling goes first: the same function and gradients, and a quarter of the values for ReLU to pass through.
+    """
     if placement == "before_activation":
         x = layers.BatchNormalization(name=f"{label}_bn", dtype=policy)(x)
+    early = isinstance(pool, layers.MaxPooling2D) and placement != "after_activation"
+    x = pool(x) if early else x
     x = layers.ReLU(name=f"{label}_relu", dtype=policy)(x)
     if placement == "after_activation":
         x = layers.BatchNormalization(name=f"{label}_bn", dtype=policy)(x)
-    return x
+    return x if early or pool is None else pool(x)
 
 
 def settled_weights(model: Any, steps: int) -> list[np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,8 +32,8 @@ def test_takes_raw_pixels_and_gives_probabilities() -> None:
 @pytest.mark.parametrize(
     ("placement", "order"),
     [
-        ("none", ["Conv2D", "ReLU", "MaxPooling2D"]),
-        ("before_activation", ["Conv2D", "BatchNormalization", "ReLU", "MaxPooling2D"]),
+        ("none", ["Conv2D", "MaxPooling2D", "ReLU"]),
+        ("before_activation", ["Conv2D", "BatchNormalization", "MaxPooling2D", "ReLU"]),
         ("after_activation", ["Conv2D", "ReLU", "BatchNormalization", "MaxPooling2D"]),
     ],
 )
@@ -42,6 +43,47 @@ def test_batch_norm_stands_where_the_spec_says(placement: str, order: list[str])
     spec = ArchSpec((12, 12, 1), 4, (BlockSpec(8),), batch_norm=placement)  # type: ignore[arg-type]
     names = [type(layer).__name__ for layer in build(spec).model.layers]
     assert names[2 : 2 + len(order)] == order
+
+
+@pytest.mark.parametrize("placement", ["none", "before_activation"])
+def test_pooling_before_relu_is_the_same_function_with_the_same_gradients(placement: str) -> None:
+    import keras
+    import tensorflow as tf
+    from keras import layers
+
+    from fmnist_sweep.model import build
+
+    spec = ArchSpec((12, 12, 1), 4, (BlockSpec(8),), batch_norm=placement)  # type: ignore[arg-type]
+    ours = build(spec).logits
+    raw = keras.Input((12, 12, 1))
+    x = layers.Conv2D(8, 3, padding="same")(layers.Rescaling(1 / 255)(raw))
+    x = layers.BatchNormalization()(x) if placement == "before_activation" else x
+    x = layers.MaxPooling2D(2)(layers.ReLU()(x))
+    textbook = keras.Model(raw, layers.Dense(4)(layers.Flatten()(x)))
+    textbook.set_weights(ours.get_weights())
+    images = np.random.default_rng(0).integers(0, 256, (32, 12, 12, 1)).astype(np.float32)
+    labels = np.arange(32) % 4
+
+    def outputs_and_gradients(model: Any) -> tuple[Any, list[Any]]:
+        with tf.GradientTape() as tape:
+            logits = model(images, training=True)
+            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+        return np.asarray(logits), [np.asarray(it) for it in tape.gradient(loss, model.trainable_variables)]
+
+    (logits, gradients), (expected, expected_gradients) = outputs_and_gradients(ours), outputs_and_gradients(textbook)
+    np.testing.assert_allclose(logits, expected, atol=1e-6)
+    for found, wanted in zip(gradients, expected_gradients, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+def test_average_pooling_stays_behind_relu() -> None:
+    from fmnist_sweep.model import build
+
+    names = [
+        type(layer).__name__
+        for layer in build(ArchSpec((12, 12, 1), 4, (BlockSpec(8, pooling="average"),))).model.layers
+    ]
+    assert names[2:5] == ["Conv2D", "ReLU", "AveragePooling2D"]
 
 
 def test_bn_on_the_logits_stands_before_the_softmax() -> None:
