@@ -106,6 +106,15 @@ def run(
             help="optuna, keras-tuner-random, keras-tuner-bayesian or keras-tuner-hyperband; else the sweep's.",
         ),
     ] = "",
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            "--patience",
+            metavar="N",
+            parser=whole(0),
+            help="Stop once N trials in a row brought no better champion; 0 for never. A resumed study keeps its own.",
+        ),
+    ] = None,
     no_lab: Annotated[bool, typer.Option("--no-lab", help="Leave out the lab's nets.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start anew; the old study gets another name.")] = False,
     as_json: Json = False,
@@ -129,6 +138,7 @@ def run(
         epochs,
         train_images,
         engine,
+        patience,
     )
     ended = command.run(settings, trials, with_lab=not no_lab, fresh=fresh, quiet=quiet, console=_console())
     _finish(ended.result, as_json, ended.code)

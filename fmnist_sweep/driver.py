@@ -25,7 +25,7 @@ from fmnist_sweep.schema import LimitsSection
 from fmnist_sweep.state import ENDED, JobRecord, JobState, StudyState
 from fmnist_sweep.trial import Extra, Keep, Kind, TrialJob, TrialResult
 
-Outcome = Literal["done", "exhausted", "interrupted", "timeout"]
+Outcome = Literal["done", "exhausted", "flat", "interrupted", "timeout"]
 
 _TICK_S = 0.25
 _DEATHS = 3
@@ -83,20 +83,25 @@ class Driver:
         self._deaths: dict[str, int] = {}
         self._errors_in_a_row = 0
         self._exhausted = False
+        self._patience = 0
         self._waits_for: set[str] | None = None  # what ran when the proposer had nothing: none of it has ended yet
         self._timed_out = False
 
-    def run(self, target: int, extras: Sequence[Extra] = (), timeout_s: float | None = None) -> Outcome:
+    def run(
+        self, target: int, extras: Sequence[Extra] = (), timeout_s: float | None = None, patience: int = 0
+    ) -> Outcome:
         """Goes on until ``target`` trials and all ``extras`` have ended.
 
         Args:
             target: Trials in all, those of earlier runs counted.
             extras: Nets to train beside them, none of them ever stopped early.
             timeout_s: Seconds that the study may take in all, earlier runs counted.
+            patience: See ``pruning.flat``; trials of earlier runs count; 0 for never.
 
         Raises:
             FatalError: It can't go on; the message says why.
         """
+        self._patience = patience
         self._take_up(extras)
         begun, spent = time.monotonic(), self.state.wall_s
         while True:
@@ -119,7 +124,9 @@ class Driver:
                 self._end_pruned(job, "set aside")
         if self._timed_out and (self.state.unfinished() or len(self.state.trials()) < target):
             return "timeout"
-        return "exhausted" if self._exhausted and len(self.state.trials()) < target else "done"
+        if len(self.state.trials()) >= target:
+            return "done"
+        return "exhausted" if self._exhausted else "flat" if self._flat() else "done"
 
     def _record(self, kind: str, job: str = "", place: int = 0, /, **body: Any) -> bool:
         """Appends to the ledger and takes in all that is new there; False if it was recorded before."""
@@ -170,7 +177,7 @@ class Driver:
     def _propose(self, target: int) -> bool:
         """Asks for one more trial; False where there is none to be had."""
         trials = self.state.trials()
-        if len(trials) >= target or self._exhausted or self._waits_for == set(self._running):
+        if len(trials) >= target or self._exhausted or self._waits_for == set(self._running) or self._flat():
             return False
         limits = self._task.config.limits
         proposal = self._proposer.ask([_past(job) for job in trials], lambda it: within(it.arch, limits))
@@ -184,6 +191,15 @@ class Driver:
         number = len(trials)
         self._ask(f"trial-{number:04d}", "trial", number, proposal.arch, proposal.train, proposal.drawn, points)
         return True
+
+    def _flat(self) -> bool:
+        """Whether the search has ended as flat: said once, so that a finalist's late lead does not open it again."""
+        trials, patience = self.state.trials(), self._patience
+        if not patience:
+            return False
+        if self.state.flat != (patience, len(trials)) and pruning.flat(trials, patience):
+            self._record("flat", f"patience-{patience}", len(trials), patience=patience)
+        return self.state.flat == (patience, len(trials))
 
     def _ask(
         self,

@@ -84,6 +84,7 @@ def settings_of(
     epochs: int | None = None,
     train_images: int | None = None,
     engine: str = "",
+    patience: int | None = None,
 ) -> Settings:
     """The options as one value.
 
@@ -111,6 +112,7 @@ def settings_of(
         workers=0 if workers == "auto" else int(workers),
         executor="inline" if executor == "inline" else "local",
         timeout_s=seconds("--timeout", timeout) if timeout else None,
+        patience=patience,
         epochs=epochs,
         train_images=train_images,
         engine=cast("Engine", engine) if engine else None,

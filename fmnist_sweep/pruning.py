@@ -77,5 +77,19 @@ def last_chance(trials: Sequence[JobRecord], fidelity: FidelitySection, finalist
     return max((job for job in trials if job.state == "held"), key=_merit, default=None)
 
 
+def flat(trials: Sequence[JobRecord], patience: int) -> bool:
+    """Whether the search has gone flat: the last ``patience`` trials have brought no better champion.
+
+    The champion is the trial with the best validation accuracy so far. Only trials proposed after it count, and
+    none of them may still be training, as it might yet become the best. (One that is set aside was not among the
+    best of its rung.)
+    """
+    champion = max((job for job in trials if job.reports), key=lambda job: (job.best or 0.0, -job.number), default=None)
+    if champion is None:
+        return False
+    later = [job for job in trials if job.number > champion.number]
+    return len(later) >= patience and not any(job.state in ("waiting", "running") for job in later)
+
+
 def _merit(job: JobRecord) -> tuple[float, float, int]:
     return job.epoch, job.reports[-1].val_accuracy, -job.number

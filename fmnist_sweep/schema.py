@@ -83,6 +83,7 @@ class StudySection(_Frozen):
         sampler: Who proposes the next configuration, where the engine is Optuna.
         startup_trials: Random trials before a model-based sampler takes over.
         keep_models: How many of the best trials' models are kept and logged.
+        patience: No more trials once this many in a row have brought no better champion; 0 for never.
     """
 
     trials: int = Field(50, ge=1)
@@ -90,6 +91,7 @@ class StudySection(_Frozen):
     sampler: Sampler = "tpe"
     startup_trials: int = Field(10, ge=1)
     keep_models: int = Field(5, ge=1, le=100)
+    patience: int = Field(0, ge=0)
 
 
 class FidelitySection(_Frozen):

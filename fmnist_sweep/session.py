@@ -71,12 +71,14 @@ class Work:
         extras: Makes the nets to train beside them, from what the study stands at.
         finale: Called once everything is trained, before it is told to the views.
         fresh: Whether to put an old study of that name aside first.
+        patience: See ``pruning.flat``; None leaves the study's as it is and asks for no new trials.
     """
 
     target: int
     extras: MakeExtras
     finale: Callable[[Scene], None] = lambda _: None
     fresh: bool = False
+    patience: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,8 @@ def run(settings: Settings, planned: Plan, work: Work, hooks: Hooks) -> Session:
         ledger = Ledger(folder.ledger)
         try:
             identity = study.begin(ledger, planned, settings, source, data)
-            ledger.append("session", "", len(ledger.events()), began=time.time(), target=work.target)
+            said = {} if work.patience is None else {"patience": work.patience}
+            ledger.append("session", "", len(ledger.events()), began=time.time(), target=work.target, **said)
             task = Task(planned.config, data.image_shape, data.classes, identity["seed"])
             scene = Scene(ledger, source, data, folder)
             with _mirrors(settings, ledger, planned) as mirrors:
@@ -148,7 +151,7 @@ def _drive(settings: Settings, task: Task, scene: Scene, mirrors: list[Mirror], 
             watch=hooks.watch,
             stopping=stopping,
         )
-        outcome = driver.run(work.target, work.extras(driver.state, scene.data), settings.timeout_s)
+        outcome = driver.run(work.target, work.extras(driver.state, scene.data), settings.timeout_s, work.patience or 0)
     finally:
         executor.close()
     for mirror in mirrors:

@@ -27,6 +27,7 @@ class Settings:
         workers: Jobs at a time; 0 for as many as the machine carries.
         executor: Where jobs run.
         timeout_s: Seconds that the study may take in all.
+        patience: Instead of the study's last, or the sweep's; 0 for never flat.
         epochs: Instead of the sweep's.
         train_images: Instead of the sweep's.
         engine: Instead of the sweep's.
@@ -42,6 +43,7 @@ class Settings:
     workers: int = 0
     executor: ExecutorName = "local"
     timeout_s: float | None = None
+    patience: int | None = None
     epochs: int | None = None
     train_images: int | None = None
     engine: Engine | None = None

@@ -88,6 +88,7 @@ class StudyState:
         views: Facts that views recorded, by name, as MLflow's experiment.
         openings: How often the test set was opened.
         target: Trials that the last run was asked for.
+        flat: The patience that the search had and the trials there were when it last went flat; (0, 0) if never.
     """
 
     study: dict[str, Any] = field(default_factory=dict)
@@ -97,6 +98,7 @@ class StudyState:
     views: dict[str, Any] = field(default_factory=dict)
     openings: int = 0
     target: int = 0
+    flat: tuple[int, int] = (0, 0)
     _last_time: float = 0.0
 
     @classmethod
@@ -119,6 +121,8 @@ class StudyState:
             self.target = event.body.get("target", self.target)
         elif event.kind == "view":
             self.views.update(event.body)
+        elif event.kind == "flat":
+            self.flat = (event.body["patience"], event.place)
         elif event.kind == "opened":
             self.openings += 1
         elif event.kind == "asked":

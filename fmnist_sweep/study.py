@@ -17,7 +17,7 @@ from fmnist_sweep.schema import Engine, SweepConfig
 from fmnist_sweep.settings import Settings
 
 DEFAULT_SWEEP = "default"
-_FREE = ("title", "study.trials", "study.keep_models", "lab")  # may change between runs of one study
+_FREE = ("title", "study.trials", "study.keep_models", "study.patience", "lab")  # may change between runs of one study
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,9 @@ def plan(settings: Settings) -> Plan:
     engine = settings.engine or old.get("options", {}).get("engine")
     if engine:
         config = with_engine(config, engine)
+    patience = old.get("patience") if settings.patience is None else settings.patience
+    if patience is not None:
+        config = config.model_copy(update={"study": config.study.model_copy(update={"patience": patience})})
     seed = settings.seed if settings.seed is not None else old.get("seed", 0)
     return Plan(name, sweep, config, seed)
 
@@ -72,16 +75,18 @@ def with_engine(config: SweepConfig, engine: Engine) -> SweepConfig:
 
 
 def stored(settings: Settings, name: str) -> dict[str, Any]:
-    """The identity that a study under home has; empty if there is no such study."""
+    """The identity that a study under home has, with the patience of its last run; empty if there is no such study."""
     folder = settings.home.study(name)
     if not folder.exists:
         return {}
     ledger = Ledger(folder.ledger)
     try:
-        first = [event for event in ledger.events(limit=8) if event.kind == "study"]
+        events = ledger.events()
     finally:
         ledger.close()
-    return first[0].body if first else {}
+    first = next((event.body for event in events if event.kind == "study"), {})
+    runs = [event.body for event in events if event.kind == "session" and "patience" in event.body]
+    return {**first, "patience": runs[-1]["patience"]} if runs else first
 
 
 def begin(ledger: Ledger, planned: Plan, settings: Settings, source: DataSource, data: PreparedData) -> dict[str, Any]:

@@ -55,6 +55,7 @@ class Place:
         extras: Sequence[Extra] = (),
         timeout_s: float | None = None,
         stop_after: int | None = None,
+        patience: int = 0,
     ) -> Outcome:
         seen = 0
 
@@ -67,7 +68,7 @@ class Place:
 
         executor = InlineExecutor(run)
         try:
-            return self.driver(executor, watch=watch, stopping=stopping).run(target, extras, timeout_s)
+            return self.driver(executor, watch=watch, stopping=stopping).run(target, extras, timeout_s, patience)
         finally:
             executor.close()
 
@@ -229,6 +230,27 @@ def test_a_worker_that_hangs_again_and_again_fails_its_trial(place: Place, monke
 def test_out_of_time_is_said_and_a_longer_time_goes_on(place: Place) -> None:
     assert place.drive(5, timeout_s=0.0) == "timeout"
     assert place.drive(5, timeout_s=600.0) == "done"
+
+
+def test_a_flat_search_ends_with_its_finalists_trained_and_more_patience_goes_on(place: Place) -> None:
+    assert place.drive(60, patience=4) == "flat"
+    before = place.state
+    assert 4 < len(before.trials()) < 60
+    assert len(before.ranked()) >= place.task.config.study.keep_models
+    assert not before.unfinished()
+    assert place.drive(60, patience=4) == "flat"  # a finalist that came to lead late opens nothing again
+    assert list(place.state.jobs) == list(before.jobs)
+    assert place.drive(60, patience=3) == "flat"
+    assert place.drive(len(before.trials()) + 2, patience=0) == "done"
+
+
+def test_a_flat_search_that_is_interrupted_ends_like_one_that_was_not(tmp_path: Path, place: Place) -> None:
+    place.drive(60, patience=4)
+    (tmp_path / "other").mkdir()
+    other = Place(tmp_path / "other", stand_ins.task())
+    while other.drive(60, patience=4, stop_after=3) == "interrupted":
+        pass
+    assert [job.key for job in other.state.trials()] == [job.key for job in place.state.trials()]
 
 
 def test_limits_keep_nets_out(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fmnist_sweep.pruning import at_rung, goes_on, last_chance, promoted, report_points, score_at
+from fmnist_sweep.pruning import at_rung, flat, goes_on, last_chance, promoted, report_points, score_at
 from fmnist_sweep.schema import FidelitySection
 from fmnist_sweep.state import JobRecord, JobState
 from fmnist_sweep.trial import Kind, Report
@@ -170,3 +170,26 @@ def test_at_the_end_the_best_of_the_held_become_finalists(others: list[JobRecord
 def test_without_held_trials_there_is_no_last_chance() -> None:
     assert last_chance([], FIRST, finalists=2) is None
     assert last_chance([trial(0, 0.5, 0.6, 0.7, 0.8, state="complete")], FIRST, finalists=2) is None
+
+
+# When the search is flat
+
+
+@CALM
+@given(st.lists(st.floats(0.01, 1), min_size=1, max_size=20), st.integers(1, 8))
+def test_flat_is_when_the_last_trials_are_none_of_them_the_best(scores: list[float], patience: int) -> None:
+    trials = [trial(number, score, state="held") for number, score in enumerate(scores)]
+    champion = scores.index(max(scores))
+    assert flat(trials, patience) == (len(scores) - 1 - champion >= patience)
+
+
+@pytest.mark.parametrize("state", ["waiting", "running"])
+def test_a_search_is_not_flat_while_a_later_trial_trains(state: JobState) -> None:
+    trials = [trial(0, 0.9, state="complete"), trial(1, 0.5, state="held"), trial(2, 0.5, state=state)]
+    assert not flat(trials, 1)
+    assert flat(trials[:2], 1)
+
+
+def test_a_search_without_a_score_is_not_flat() -> None:
+    assert not flat([], 1)
+    assert not flat([trial(0), trial(1)], 1)

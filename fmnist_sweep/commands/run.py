@@ -59,7 +59,8 @@ def run(settings: Settings, trials: int | None, *, with_lab: bool, fresh: bool, 
             )
         )
 
-    return study_of(settings, planned, Work(target, extras, fresh=fresh), quiet, console)
+    work = Work(target, extras, fresh=fresh, patience=planned.config.study.patience)
+    return study_of(settings, planned, work, quiet, console)
 
 
 def as_extras(variants: Iterable[Variant]) -> list[Extra]:
@@ -153,6 +154,7 @@ def show(console: Console, ended: Session, settings: Settings, url: str) -> None
     state, counts = ended.state, summary.counts(ended.state)
     heading = {
         "done": "done",
+        "flat": "the search is flat; --patience 0 goes on",
         "exhausted": "the space has no other configuration",
         "interrupted": "interrupted; the same command goes on from here",
         "timeout": "out of time; the same command with a longer --timeout goes on from here",
