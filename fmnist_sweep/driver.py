@@ -180,7 +180,7 @@ class Driver:
         if len(trials) >= target or self._exhausted or self._waits_for == set(self._running) or self._flat():
             return False
         limits = self._task.config.limits
-        proposal = self._proposer.ask([_past(job) for job in trials], lambda it: within(it.arch, limits))
+        proposal = self._proposer.ask([_past(job) for job in trials], lambda it: excess(it.arch, limits))
         if isinstance(proposal, Wait) and self._running:
             self._waits_for = set(self._running)
             return False
@@ -360,16 +360,16 @@ def _past(job: JobRecord) -> Past:
     scores = tuple(report.val_accuracy for report in job.reports)
     proposal = Proposal(job.arch, job.train, job.drawn)
     if job.state == "failed":
-        diverged = job.reason.startswith("diverged")
-        return Past(proposal, "complete" if diverged else "failed", scores, _DIVERGED_VALUE if diverged else None)
+        if job.reason.startswith("diverged"):
+            return Past(proposal, "complete", scores, _DIVERGED_VALUE)
+        return Past(proposal, "infeasible" if job.reason.startswith("memory") else "failed", scores, None)
     if job.state == "complete":
         return Past(proposal, "complete", scores, job.best)
     return Past(proposal, "stopped" if job.state in ("held", "pruned") else "running", scores, None)
 
 
-def within(arch: ArchSpec, limits: LimitsSection) -> bool:
-    """Whether a net keeps to the sweep's limits."""
+def excess(arch: ArchSpec, limits: LimitsSection) -> float:
+    """By what share of a limit a net is over it, of several the worst; 0 or below if it keeps to all."""
     cost = arithmetic.cost(arch)
-    return (limits.parameters is None or cost.parameters <= limits.parameters) and (
-        limits.flops is None or cost.flops <= limits.flops
-    )
+    pairs = ((cost.parameters, limits.parameters), (cost.flops, limits.flops))
+    return max((found / limit - 1 for found, limit in pairs if limit is not None), default=0.0)

@@ -19,7 +19,7 @@ from fmnist_sweep.executors.local import LocalExecutor
 from fmnist_sweep.home import StudyFolder
 from fmnist_sweep.ledger import Ledger
 from fmnist_sweep.proposers import Past, Proposal, Proposer, Task, Wait, make
-from fmnist_sweep.proposers.base import Acceptable
+from fmnist_sweep.proposers.base import Excess
 from fmnist_sweep.state import StudyState
 from fmnist_sweep.trial import Extra, ReportTo, RunTrial, TrialJob, TrialResult
 from tests import stand_ins
@@ -261,7 +261,7 @@ def test_limits_keep_nets_out(tmp_path: Path) -> None:
     assert place.drive(50) == "exhausted"
     trials = place.state.trials()
     assert 0 < len(trials) < 12
-    assert all(driving.within(job.arch, limits) for job in trials)
+    assert all(driving.excess(job.arch, limits) <= 0 for job in trials)
 
 
 class _NothingYet:
@@ -271,11 +271,11 @@ class _NothingYet:
         self._proposer = make(task)
         self.asked = 0
 
-    def ask(self, past: Sequence[Past], acceptable: Acceptable) -> Proposal | Wait | None:
+    def ask(self, past: Sequence[Past], excess: Excess) -> Proposal | Wait | None:
         self.asked += 1
         if any(earlier.standing == "running" for earlier in past):
             return Wait.WAIT
-        return self._proposer.ask(past, acceptable) if len(past) < 2 else None
+        return self._proposer.ask(past, excess) if len(past) < 2 else None
 
 
 def test_a_proposer_that_has_to_wait_is_asked_again_when_a_trial_has_ended(place: Place) -> None:

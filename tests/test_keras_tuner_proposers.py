@@ -15,7 +15,7 @@ import pytest
 from fmnist_sweep import config
 from fmnist_sweep.errors import UsageError
 from fmnist_sweep.proposers import Past, Proposal, Task
-from fmnist_sweep.proposers.base import Acceptable
+from fmnist_sweep.proposers.base import Excess
 from tests.stand_ins import CLASSES, SHAPE, proposals, task
 from tests.test_proposers import SIZE, Sweeping, wide
 
@@ -31,8 +31,8 @@ def make(engine: str, wanted: Task) -> Any:
     return PROPOSERS[f"keras-tuner-{engine}"](wanted)
 
 
-def answer(engine: str, wanted: Task, past: Sequence[Past], acceptable: Acceptable = lambda _: True) -> Any:
-    return make(engine, wanted).ask(past, acceptable)
+def answer(engine: str, wanted: Task, past: Sequence[Past], excess: Excess = lambda _: 0.0) -> Any:
+    return make(engine, wanted).ask(past, excess)
 
 
 def length(engine: str) -> int:
@@ -50,7 +50,7 @@ def uninterrupted(engine: str) -> Sweeping:
 def everything(engine: str, wanted: Task) -> list[Past]:
     """A sweep that ends where its space does."""
     proposer, past = make(engine, wanted), list[Past]()
-    while (proposal := proposer.ask(past, lambda _: True)) is not None:
+    while (proposal := proposer.ask(past, lambda _: 0.0)) is not None:
         past.append(ended(proposal, 0.5))
     return past
 
@@ -85,7 +85,7 @@ def halved(wanted: Task, trials: int) -> list[Past]:
     """A sweep by Hyperband with one worker."""
     proposer, past = make("hyperband", wanted), list[Past]()
     for _ in range(trials):
-        proposal = proposer.ask(past, lambda _: True)
+        proposal = proposer.ask(past, lambda _: 0.0)
         past.append(ended(proposal, worth(proposal)))
     return past
 
@@ -101,12 +101,12 @@ class TestKerasTuner:
     def test_an_exhausted_space_is_said(self, engine: str) -> None:
         past = everything(engine, task())
         assert {earlier.proposal.arch for earlier in past} == {known.arch for known in proposals()}
-        assert answer(engine, task(), [], lambda _: False) is None
+        assert answer(engine, task(), [], lambda _: 1.0) is None
 
-    def test_what_is_not_acceptable_is_not_proposed(self, engine: str) -> None:
+    def test_what_is_over_the_limits_is_not_proposed(self, engine: str) -> None:
         past = list[Past]()
         for _ in range(4):
-            proposal = answer(engine, task(), past, lambda it: len(it.arch.blocks) == 2)
+            proposal = answer(engine, task(), past, lambda it: abs(len(it.arch.blocks) - 2))
             assert len(proposal.arch.blocks) == 2
             past.append(ended(proposal, 0.5))
 
@@ -130,7 +130,7 @@ class TestKerasTuner:
     def test_asking_again_gives_the_same(self, engine: str) -> None:
         sweeping = Sweeping(make(engine, task()))
         sweeping.go_on(6)
-        asked = [proposer.ask(sweeping.past, lambda _: True) for proposer in [sweeping.proposer] * 2]
+        asked = [proposer.ask(sweeping.past, lambda _: 0.0) for proposer in [sweeping.proposer] * 2]
         assert asked[0] == asked[1]
 
     def test_another_past_is_not_mixed_up_with_the_first(self, engine: str) -> None:
@@ -140,8 +140,8 @@ class TestKerasTuner:
             for told in (scores, scores[::-1])
         )
         proposer = make(engine, task())
-        proposer.ask(one, lambda _: True)
-        assert proposer.ask(other, lambda _: True) == answer(engine, task(), other)
+        proposer.ask(one, lambda _: 0.0)
+        assert proposer.ask(other, lambda _: 0.0) == answer(engine, task(), other)
 
     def test_the_seed_decides(self, engine: str) -> None:
         one, same, other = (Sweeping(make(engine, task(seed=seed))).go_on(6) for seed in (1, 1, 2))
@@ -258,7 +258,7 @@ def test_no_tensorflow_operation_runs() -> None:
         from tests.stand_ins import proposals, task
         past = [Past(it, "complete", (0.5,), 0.5) for it in proposals()[:5]]
         for proposer in keras_tuner.PROPOSERS.values():
-            print(proposer(task()).ask(past, lambda _: True) is None)
+            print(proposer(task()).ask(past, lambda _: 0.0) is None)
         from tensorflow.python.eager import context
         print(context._context)
     """

@@ -14,7 +14,7 @@ from fmnist_sweep import arithmetic, estimate, lab, space, study
 from fmnist_sweep.arch import ArchSpec, TrainSpec, fingerprint
 from fmnist_sweep.data import FASHION_MNIST
 from fmnist_sweep.display import clock
-from fmnist_sweep.driver import within
+from fmnist_sweep.driver import excess
 from fmnist_sweep.estimate import Pace
 from fmnist_sweep.settings import Settings
 from fmnist_sweep.study import Plan
@@ -28,7 +28,7 @@ def preview(settings: Settings, trials: int | None, samples: int, console: Conso
     planned = study.plan(settings)
     target = trials or planned.config.study.trials
     drawn = [_draw(planned, turn) for turn in range(_DRAWS)]
-    fitting = [(arch, train) for arch, train in drawn if within(arch, planned.config.limits)]
+    fitting = [(arch, train) for arch, train in drawn if excess(arch, planned.config.limits) <= 0]
     pace = _pace(settings)
     nets = [_describe(arch, train, pace, planned) for arch, train in (fitting or drawn)[:samples]]
     found = {

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 from fmnist_sweep.arch import ArchSpec, TrainSpec, fingerprint
 from fmnist_sweep.schema import SweepConfig
 
-Standing = Literal["running", "stopped", "complete", "failed"]
+Standing = Literal["running", "stopped", "complete", "failed", "infeasible"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,8 @@ class Past:
 
     Attributes:
         proposal: What was tried.
-        standing: ``running``; ``stopped`` below its last epoch, for now or for good; ``complete``; ``failed``.
+        standing: ``running``; ``stopped`` below its last epoch, for now or for good; ``complete``; ``failed``; or
+            ``infeasible``, as it does not fit the machine.
         scores: Validation accuracy at each report point so far, 0 to 1.
         value: What a complete trial is worth, 0 to 1: its best validation accuracy, or 0 if it diverged.
     """
@@ -66,7 +67,7 @@ class Wait(enum.Enum):
     WAIT = enum.auto()
 
 
-Acceptable = Callable[[Proposal], bool]
+Excess = Callable[[Proposal], float]
 
 
 class Proposer(Protocol):
@@ -76,15 +77,15 @@ class Proposer(Protocol):
     that matters, so a study that was interrupted goes on as it would have without.
     """
 
-    def ask(self, past: Sequence[Past], acceptable: Acceptable) -> Proposal | Wait | None:
+    def ask(self, past: Sequence[Past], excess: Excess) -> Proposal | Wait | None:
         """The next proposal.
 
         Args:
             past: All earlier proposals, in order; the new trial's number is their count.
-            acceptable: Whether a proposal may be tried.
+            excess: By what share a proposal is over the limits; it may be tried at 0 or below.
 
         Returns:
-            An acceptable proposal; ``Wait.WAIT`` if there will be one once a running trial has ended; None if no
+            A proposal within the limits; ``Wait.WAIT`` if there will be one once a running trial has ended; None if no
             other can be found.
         """
         ...

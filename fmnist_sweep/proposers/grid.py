@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from fmnist_sweep import space
 from fmnist_sweep.errors import UsageError
-from fmnist_sweep.proposers.base import Acceptable, Past, Proposal, Task
+from fmnist_sweep.proposers.base import Excess, Past, Proposal, Task
 
 
 class GridProposer:
@@ -18,7 +18,7 @@ class GridProposer:
         )
         self._listed: list[Proposal] = []
 
-    def ask(self, past: Sequence[Past], acceptable: Acceptable) -> Proposal | None:
+    def ask(self, past: Sequence[Past], excess: Excess) -> Proposal | None:
         """See ``Proposer``.
 
         Raises:
@@ -27,7 +27,7 @@ class GridProposer:
         known = {earlier.proposal.fingerprint for earlier in past}
         try:
             for proposal in self._all():
-                if proposal.fingerprint not in known and acceptable(proposal):
+                if proposal.fingerprint not in known and excess(proposal) <= 0:
                     return proposal
         except space.Endless as error:
             raise UsageError(

@@ -24,12 +24,13 @@ from threadpoolctl import threadpool_limits
 from fmnist_sweep import space
 from fmnist_sweep.arch import fingerprint
 from fmnist_sweep.errors import UsageError
-from fmnist_sweep.proposers.base import Acceptable, Past, Proposal, Task, Wait
+from fmnist_sweep.proposers.base import Excess, Past, Proposal, Task, Wait
 from fmnist_sweep.schema import Domain, Scalar
 
 _TRIES = 400  # draws refused one after the other before the space counts as exhausted
 _WALKS = 1000
-_STATUS = {"running": "RUNNING", "stopped": "COMPLETED", "complete": "COMPLETED", "failed": "FAILED"}
+_STATUS = {"running": "RUNNING", "stopped": "COMPLETED", "complete": "COMPLETED"}
+_FAILED = "FAILED"
 
 
 class RandomProposer:
@@ -41,7 +42,7 @@ class RandomProposer:
         self._space = HyperParameters()
         self._declare()
 
-    def ask(self, past: Sequence[Past], acceptable: Acceptable) -> Proposal | Wait | None:
+    def ask(self, past: Sequence[Past], excess: Excess) -> Proposal | Wait | None:
         """See ``Proposer``; a stopped trial counts with what it has come to, like one that a callback ends."""
         seed = random.Random(f"{self._task.seed} {len(past)}").randrange(1, 2**24)  # to KerasTuner 0 is no seed
         oracle = self._oracle(objective=Objective("val_accuracy", "max"), hyperparameters=self._space, seed=seed)
@@ -49,7 +50,7 @@ class RandomProposer:
 
         def refused(values: dict[str, Any]) -> bool:
             proposal = self._proposal(oracle, values)
-            return self._net(proposal) in known or not acceptable(proposal)
+            return self._net(proposal) in known or excess(proposal) > 0
 
         oracle._duplicate = refused
         oracle._max_collisions = _TRIES
@@ -59,7 +60,7 @@ class RandomProposer:
         if answer["status"] != "RUNNING":
             return Wait.WAIT if answer["status"] == "IDLE" else None
         proposal = self._proposal(oracle, answer["values"])
-        return proposal if acceptable(proposal) else None
+        return proposal if excess(proposal) <= 0 else None
 
     def _oracle(self, **common: Any) -> Any:
         return RandomSearchOracle(max_trials=None, **common)
@@ -69,7 +70,7 @@ class RandomProposer:
         for number, earlier in enumerate(past):
             tried, drawn = copy.copy(self._space), earlier.proposal.drawn
             tried.values = {name: value.theirs(drawn[name]) for name, value in self._values.items() if name in drawn}
-            trial = Trial(tried, trial_id=str(number), status=_STATUS[earlier.standing])
+            trial = Trial(tried, trial_id=str(number), status=_STATUS.get(earlier.standing, _FAILED))
             trial.score = max(earlier.scores, default=0.0) if earlier.value is None else earlier.value
             oracle.trials[trial.trial_id] = trial
             if trial.status == "RUNNING":

@@ -11,18 +11,20 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from fmnist_sweep import space
-from fmnist_sweep.proposers.base import Acceptable, Past, Proposal, Task
+from fmnist_sweep.proposers.base import Excess, Past, Proposal, Task
 from fmnist_sweep.schema import Sampler, Scalar, SweepConfig
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 _TRIES = 40
+_LIMITS = "limits"
 _STATES = {
     "running": TrialState.RUNNING,
     "stopped": TrialState.PRUNED,
     "complete": TrialState.COMPLETE,
     "failed": TrialState.FAIL,
+    "infeasible": TrialState.PRUNED,
 }
 
 
@@ -38,13 +40,17 @@ class OptunaProposer:
         self._sampler = sampler
         self._frozen: dict[int, tuple[Past, FrozenTrial]] = {}
 
-    def ask(self, past: Sequence[Past], acceptable: Acceptable) -> Proposal | None:
-        """See ``Proposer``; a sampler that only repeats itself makes way for random draws."""
+    def ask(self, past: Sequence[Past], excess: Excess) -> Proposal | None:
+        """See ``Proposer``; a sampler that only repeats itself makes way for random draws.
+
+        A draw over the limits is told to the sampler as an infeasible trial, so that it looks elsewhere.
+        """
         study = optuna.create_study(direction="maximize")
         study.add_trials([self._told(number, earlier) for number, earlier in enumerate(past)])
         known = {earlier.proposal.fingerprint for earlier in past}
+        over_limits = 0
         for turn in range(2 * _TRIES):
-            study.sampler = self._make(self._sampler if turn < _TRIES else "random", len(past), turn)
+            study.sampler = self._make(self._sampler if turn < _TRIES else "random", len(past), turn, over_limits)
             trial = study.ask()
             task = self._task
             arch, train = space.sample(
@@ -55,9 +61,15 @@ class OptunaProposer:
                 seed=task.seed,
             )
             proposal = Proposal(arch, train, dict(trial.params))
-            if proposal.fingerprint not in known and acceptable(proposal):
+            share = excess(proposal)
+            if share > 0:
+                over_limits += 1
+                trial.set_constraint(_LIMITS, share)
+                study.tell(trial, state=TrialState.PRUNED)
+            elif proposal.fingerprint in known:
+                study.tell(trial, state=TrialState.FAIL)  # a failed trial teaches the sampler nothing
+            else:
                 return proposal
-            study.tell(trial, state=TrialState.FAIL)  # a failed trial teaches the sampler nothing
         return None
 
     def _told(self, number: int, earlier: Past) -> FrozenTrial:
@@ -73,13 +85,16 @@ class OptunaProposer:
                 ),
                 intermediate_values=dict(enumerate(earlier.scores)),
             )
+            if earlier.standing == "infeasible":
+                frozen.set_constraint(_LIMITS, 1.0)
             known = self._frozen[number] = (earlier, frozen)
         return known[1]
 
-    def _make(self, sampler: Sampler, number: int, turn: int) -> optuna.samplers.BaseSampler:
+    def _make(self, sampler: Sampler, number: int, turn: int, over_limits: int) -> optuna.samplers.BaseSampler:
         seed = (self._task.seed * 1_000_003 + number * 101 + turn) % 2**32
         if sampler == "tpe":
-            return optuna.samplers.TPESampler(seed=seed, n_startup_trials=self._task.config.study.startup_trials)
+            startup = self._task.config.study.startup_trials + over_limits
+            return optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup)
         return optuna.samplers.RandomSampler(seed=seed)
 
 
