@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
-from fmnist_sweep import arithmetic, pruning
+from fmnist_sweep import pruning, space
 from fmnist_sweep.arch import ArchSpec, TrainSpec, fingerprint
 from fmnist_sweep.data import PreparedData
 from fmnist_sweep.errors import FatalError
@@ -21,7 +21,6 @@ from fmnist_sweep.executors import Died, Executor, Failed, Finished, Happening, 
 from fmnist_sweep.home import StudyFolder
 from fmnist_sweep.ledger import Event, Ledger
 from fmnist_sweep.proposers import Past, Proposal, Proposer, Task, Wait
-from fmnist_sweep.schema import LimitsSection
 from fmnist_sweep.state import ENDED, JobRecord, JobState, StudyState
 from fmnist_sweep.trial import Extra, Keep, Kind, TrialJob, TrialResult
 
@@ -180,7 +179,7 @@ class Driver:
         if len(trials) >= target or self._exhausted or self._waits_for == set(self._running) or self._flat():
             return False
         limits = self._task.config.limits
-        proposal = self._proposer.ask([_past(job) for job in trials], lambda it: excess(it.arch, limits))
+        proposal = self._proposer.ask([_past(job) for job in trials], lambda it: space.excess(it.arch, limits))
         if isinstance(proposal, Wait) and self._running:
             self._waits_for = set(self._running)
             return False
@@ -366,10 +365,3 @@ def _past(job: JobRecord) -> Past:
     if job.state == "complete":
         return Past(proposal, "complete", scores, job.best)
     return Past(proposal, "stopped" if job.state in ("held", "pruned") else "running", scores, None)
-
-
-def excess(arch: ArchSpec, limits: LimitsSection) -> float:
-    """By what share of a limit a net is over it, of several the worst; 0 or below if it keeps to all."""
-    cost = arithmetic.cost(arch)
-    pairs = ((cost.parameters, limits.parameters), (cost.flops, limits.flops))
-    return max((found / limit - 1 for found, limit in pairs if limit is not None), default=0.0)

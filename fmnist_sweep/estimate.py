@@ -3,23 +3,31 @@
 The model of the time of one training step is linear: arithmetic (three passes' worth of the forward
 pass's FLOPs), memory traffic (the values in the layers' outputs) and the optimizer's pass over the
 parameters. Its constants were fitted to the 54 nets of the run in README.md, half of which it meets within
-a factor of 1.4; where the home folder holds trials of this machine, their pace corrects them.
+a factor of 1.4. Where the home folder holds trials of this machine, their pace corrects them; where it
+holds none, a probe of a tenth of a second does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from statistics import median
+from statistics import mean, median
 
-from fmnist_sweep import arithmetic
-from fmnist_sweep.arch import ArchSpec, TrainSpec
+import numpy as np
+
+from fmnist_sweep import arithmetic, lab, space
+from fmnist_sweep.arch import ArchSpec, TrainSpec, fingerprint
 from fmnist_sweep.schema import SweepConfig
 from fmnist_sweep.state import JobRecord, StudyState
 
 _FLOPS_PER_S = 2.5e11
 _ACTIVATIONS_PER_S = 4.4e8
 _PARAMETERS_PER_S = 8.5e8
+_MATRIX_FLOPS_PER_S = 1.29e11  # what ``Pace.probed`` finds on one core of that machine
+_ADDED_BYTES_PER_S = 6.2e10  # likewise
+_DRAWS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,86 @@ class Pace:
         ]
         return cls(median(ratios), len(ratios)) if ratios else cls()
 
+    @classmethod
+    def probed(cls) -> Pace:
+        """From a probe of one core: matrix products for its arithmetic, a long addition for its memory."""
+        from threadpoolctl import threadpool_limits
+
+        square, long = np.ones((512, 512), np.float32), np.ones(4_000_000, np.float32)
+        room = np.empty_like(long)
+        with threadpool_limits(1):
+            products = 2 * 512**3 / _shortest(lambda: square @ square)
+            added = 2 * long.nbytes / _shortest(lambda: np.add(long, 1.0, out=room))
+        return cls(math.sqrt(_MATRIX_FLOPS_PER_S / products * _ADDED_BYTES_PER_S / added))
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a sweep is expected to come to.
+
+    Attributes:
+        nets: Draws from its space that keep to its limits (all draws, where none does).
+        over_limits: Share of the draws that did not, 0 to 1.
+        trials_s: Seconds for the trials, with all workers.
+        lab_s: Seconds for the lab's nets, likewise.
+        largest_bytes: Memory that the largest of the nets takes to train, TensorFlow itself left out.
+    """
+
+    nets: tuple[tuple[ArchSpec, TrainSpec], ...]
+    over_limits: float
+    trials_s: float
+    lab_s: float
+    largest_bytes: int
+
+
+def forecast(
+    config: SweepConfig,
+    target: int,
+    workers: int,
+    pace: Pace,
+    *,
+    images: int,
+    input_shape: tuple[int, int, int],
+    classes: int,
+    seed: int,
+) -> Forecast:
+    """What ``target`` trials of a sweep and the lab's nets will take, from draws of its space."""
+    draws = [
+        space.sample(config, space.RandomSuggest(f"{seed}-{turn}"), input_shape=input_shape, classes=classes, seed=seed)
+        for turn in range(_DRAWS)
+    ]
+    fitting = [(arch, train) for arch, train in draws if space.excess(arch, config.limits) <= 0]
+    nets = fitting or draws
+    costs = sorted(images * image_s(arch, train) for arch, train in nets)
+    *early, (finalists, last) = segments(config, target)
+    epochs_s = mean(costs) * sum(trials * epochs for trials, epochs in early)
+    epochs_s += mean(costs[len(costs) // 2 if early else 0 :]) * finalists * last  # finalists are of the larger kind
+    variants = lab.variants(
+        config.lab.variants,
+        input_shape=input_shape,
+        classes=classes,
+        epochs=min(lab.PROTOCOL.epochs, config.epochs),
+    )
+    different = {fingerprint(it.arch, it.train): it for it in variants}.values()
+    lab_s = images * sum(image_s(it.arch, it.train) * it.train.epochs for it in different)
+    return Forecast(
+        nets=tuple(nets),
+        over_limits=1 - len(fitting) / len(draws),
+        trials_s=pace.factor * epochs_s / workers,
+        lab_s=pace.factor * lab_s / workers,
+        largest_bytes=max(arithmetic.cost(arch).training_bytes(train) for arch, train in nets),
+    )
+
+
+def _shortest(work: Callable[[], object]) -> float:
+    """Seconds of the fastest of a few turns: what else the machine does only makes it slower."""
+    spent = []
+    for _ in range(12):
+        begun = time.perf_counter()
+        work()
+        spent.append(time.perf_counter() - begun)
+    return min(spent)
+
 
 def image_s(arch: ArchSpec, train: TrainSpec) -> float:
     """Seconds that one image of training takes on one core of the machine the constants come from."""
@@ -52,16 +140,24 @@ def image_s(arch: ArchSpec, train: TrainSpec) -> float:
     return 3 * cost.flops / _FLOPS_PER_S + cost.activation_elements / _ACTIVATIONS_PER_S + step / train.batch_size
 
 
-def epochs_of_all(config: SweepConfig, target: int) -> float:
-    """Epochs that ``target`` trials take together if at each rung the share that the pruner means to goes on."""
+def segments(config: SweepConfig, target: int) -> list[tuple[float, float]]:
+    """From rung to rung, how many of ``target`` trials train on and for how many epochs each.
+
+    At each rung the share goes on that the pruner means to, and never fewer than the finalists.
+    """
     fidelity, epochs = config.fidelity, float(config.epochs)
     finalists = min(target, config.study.keep_models)
     share = {"asha": 1 / fidelity.reduction, "median": 0.5, "none": 1.0}[fidelity.pruner]
-    total, before, going_on = 0.0, 0.0, float(target)
+    found, before, going_on = [], 0.0, float(target)
     for rung in [rung for rung in fidelity.rungs if rung < epochs]:
-        total += going_on * (rung - before)
+        found.append((going_on, rung - before))
         before, going_on = rung, max(going_on * share, finalists)
-    return total + going_on * (epochs - before)
+    return [*found, (going_on, epochs - before)]
+
+
+def epochs_of_all(config: SweepConfig, target: int) -> float:
+    """Epochs that ``target`` trials are expected to take together."""
+    return sum(trials * epochs for trials, epochs in segments(config, target))
 
 
 def seconds_left(state: StudyState, target: int, workers: int) -> float | None:

@@ -6,8 +6,9 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
+from fmnist_sweep import arithmetic
 from fmnist_sweep.arch import ArchSpec, BlockSpec, Head, TrainSpec
-from fmnist_sweep.schema import BLOCK_KEYS, TRAIN_KEYS, WHOLE_KEYS, Domain, Scalar, SweepConfig
+from fmnist_sweep.schema import BLOCK_KEYS, TRAIN_KEYS, WHOLE_KEYS, Domain, LimitsSection, Scalar, SweepConfig
 
 
 class Suggest(Protocol):
@@ -92,6 +93,13 @@ def _recipe(walk: _Walk, seed: int) -> TrainSpec:
         if key in walk and (needs is None or values.get("optimizer", "adam") == needs):
             values[key] = walk.value(key)
     return TrainSpec.from_dict(values)
+
+
+def excess(arch: ArchSpec, limits: LimitsSection) -> float:
+    """By what share of a limit a net is over it, of several the worst; 0 or below if it keeps to all."""
+    cost = arithmetic.cost(arch)
+    pairs = ((cost.parameters, limits.parameters), (cost.flops, limits.flops))
+    return max((found / limit - 1 for found, limit in pairs if limit is not None), default=0.0)
 
 
 class _Walk:

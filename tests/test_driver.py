@@ -261,7 +261,7 @@ def test_limits_keep_nets_out(tmp_path: Path) -> None:
     assert place.drive(50) == "exhausted"
     trials = place.state.trials()
     assert 0 < len(trials) < 12
-    assert all(driving.excess(job.arch, limits) <= 0 for job in trials)
+    assert all(space.excess(job.arch, limits) <= 0 for job in trials)
 
 
 class _NothingYet:

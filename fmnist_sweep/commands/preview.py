@@ -10,12 +10,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from fmnist_sweep import arithmetic, estimate, lab, space, study
+from fmnist_sweep import arithmetic, estimate, space, study
 from fmnist_sweep.arch import ArchSpec, TrainSpec, fingerprint
 from fmnist_sweep.data import FASHION_MNIST
 from fmnist_sweep.display import clock
-from fmnist_sweep.driver import excess
-from fmnist_sweep.estimate import Pace
+from fmnist_sweep.estimate import Forecast, Pace
+from fmnist_sweep.executors.local import auto_workers
 from fmnist_sweep.settings import Settings
 from fmnist_sweep.study import Plan
 
@@ -27,31 +27,51 @@ def preview(settings: Settings, trials: int | None, samples: int, console: Conso
     """Draws from a sweep's space; see the command line's ``preview``."""
     planned = study.plan(settings)
     target = trials or planned.config.study.trials
-    drawn = [_draw(planned, turn) for turn in range(_DRAWS)]
-    fitting = [(arch, train) for arch, train in drawn if excess(arch, planned.config.limits) <= 0]
-    pace = _pace(settings)
-    nets = [_describe(arch, train, pace, planned) for arch, train in (fitting or drawn)[:samples]]
+    pace = pace_of(settings)
+    workers = settings.workers or auto_workers()
+    expected = forecast(planned, target, workers, pace)
+    nets = [_describe(arch, train, pace, planned) for arch, train in expected.nets[:samples]]
     found = {
         "sweep": planned.sweep,
         "title": planned.config.title,
         "configurations": _count(planned),
-        "over_limits": round(1 - len(fitting) / len(drawn), 4),
+        "over_limits": round(expected.over_limits, 4),
+        "largest_bytes": expected.largest_bytes,
         "trials": target,
         "nets": nets,
-        "estimate": _estimate(settings, planned, fitting or drawn, target, pace),
+        "estimate": {
+            "total_s": round(expected.trials_s + expected.lab_s),
+            "trials_s": round(expected.trials_s),
+            "lab_s": round(expected.lab_s),
+            "workers": workers,
+            "measured_on_trials": pace.trials,
+        },
     }
     _show(found, console)
     return found
 
 
-def _draw(planned: Plan, turn: int) -> tuple[ArchSpec, TrainSpec]:
-    return space.sample(
+def forecast(planned: Plan, target: int, workers: int, pace: Pace) -> Forecast:
+    """See ``estimate.forecast``."""
+    return estimate.forecast(
         planned.config,
-        space.RandomSuggest(f"{planned.seed}-{turn}"),
+        target,
+        workers,
+        pace,
+        images=planned.config.data.train_images or FASHION_MNIST.train_limit,
         input_shape=FASHION_MNIST.image_shape,
         classes=len(FASHION_MNIST.class_names),
         seed=planned.seed,
     )
+
+
+def pace_of(settings: Settings) -> Pace:
+    """This machine's pace: from the trials of every study under home, or from a probe where there are none."""
+    from fmnist_sweep.commands.export import read
+
+    jobs = [job for name in settings.home.studies() for job in read(settings, name).jobs.values()]
+    found = Pace.of(jobs)
+    return found if found.trials else Pace.probed()
 
 
 def _count(planned: Plan) -> dict[str, Any]:
@@ -76,14 +96,6 @@ def _count(planned: Plan) -> dict[str, Any]:
     return {"count": round(mean(sizes)), "exact": False}
 
 
-def _pace(settings: Settings) -> Pace:
-    """This machine's pace, from the trials of every study under home."""
-    from fmnist_sweep.commands.export import read
-
-    jobs = [job for name in settings.home.studies() for job in read(settings, name).jobs.values()]
-    return Pace.of(jobs)
-
-
 def _describe(arch: ArchSpec, train: TrainSpec, pace: Pace, planned: Plan) -> dict[str, Any]:
     cost = arithmetic.cost(arch)
     images = planned.config.data.train_images or FASHION_MNIST.train_limit
@@ -93,34 +105,6 @@ def _describe(arch: ArchSpec, train: TrainSpec, pace: Pace, planned: Plan) -> di
         "flops": cost.flops,
         "memory_bytes": cost.training_bytes(train),
         "epoch_s": round(pace.factor * estimate.image_s(arch, train) * images, 1),
-    }
-
-
-def _estimate(
-    settings: Settings, planned: Plan, nets: list[tuple[ArchSpec, TrainSpec]], target: int, pace: Pace
-) -> dict[str, Any]:
-    from fmnist_sweep.executors.local import auto_workers
-
-    images = planned.config.data.train_images or FASHION_MNIST.train_limit
-    workers = settings.workers or auto_workers()
-    epoch_s = pace.factor * images * mean(estimate.image_s(arch, train) for arch, train in nets)
-    trials_s = epoch_s * estimate.epochs_of_all(planned.config, target)
-    variants = lab.variants(
-        planned.config.lab.variants,
-        input_shape=FASHION_MNIST.image_shape,
-        classes=len(FASHION_MNIST.class_names),
-        epochs=settings.epochs or min(lab.PROTOCOL.epochs, planned.config.epochs),
-    )
-    different = {fingerprint(variant.arch, variant.train): variant for variant in variants}.values()
-    lab_s = pace.factor * sum(
-        estimate.image_s(variant.arch, variant.train) * images * variant.train.epochs for variant in different
-    )
-    return {
-        "total_s": round((trials_s + lab_s) / workers),
-        "trials_s": round(trials_s / workers),
-        "lab_s": round(lab_s / workers),
-        "workers": workers,
-        "measured_on_trials": pace.trials,
     }
 
 
@@ -144,14 +128,17 @@ def _show(found: dict[str, Any], console: Console) -> None:
         )
     console.print(table)
     cost = found["estimate"]
-    basis = (
-        f"the pace of {cost['measured_on_trials']} nets trained here"
-        if cost["measured_on_trials"]
-        else "a guess until something was trained here"
-    )
     main = "the trials" if cost["trials_s"] >= cost["lab_s"] else "the lab's nets"
-    console.print(
-        f"{found['trials']} trials and the lab's nets: about {clock(cost['total_s'])} with {cost['workers']} workers "
-        f"({basis}), most of it for {main}",
-        highlight=False,
+    said = sentence(found["trials"], cost["total_s"], cost["workers"], cost["measured_on_trials"])
+    console.print(f"{said}, most of it for {main}", highlight=False)
+
+
+def sentence(trials: int, total_s: float, workers: int, measured_on: int, with_lab: bool = True) -> str:
+    """What a sweep is expected to take, and how that is known."""
+    basis = (
+        f"from the pace of {measured_on} nets trained here"
+        if measured_on
+        else "from a short probe of this machine; better once something was trained here"
     )
+    nets = f"{trials} trials" + (" and the lab's nets" if with_lab else "")
+    return f"{nets}: about {clock(total_s)} with {workers} workers ({basis})"

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fmnist_sweep import lab, session, study, summary
+from fmnist_sweep.commands.preview import forecast, pace_of, sentence
 from fmnist_sweep.data import PreparedData
 from fmnist_sweep.display import Display, Lines, LiveTable, Quiet, clock, percent
 from fmnist_sweep.driver import Stopping
@@ -59,8 +60,16 @@ def run(settings: Settings, trials: int | None, *, with_lab: bool, fresh: bool, 
             )
         )
 
+    if not quiet and (fresh or not settings.home.study(planned.name).exists):
+        console.print(_expected(settings, planned, target, with_lab), highlight=False)
     work = Work(target, extras, fresh=fresh, patience=planned.config.study.patience)
     return study_of(settings, planned, work, quiet, console)
+
+
+def _expected(settings: Settings, planned: Plan, target: int, with_lab: bool) -> str:
+    workers, pace = settings.workers or auto_workers(), pace_of(settings)
+    expected = forecast(planned, target, workers, pace)
+    return sentence(target, expected.trials_s + with_lab * expected.lab_s, workers, pace.trials, with_lab) + "."
 
 
 def as_extras(variants: Iterable[Variant]) -> list[Extra]:

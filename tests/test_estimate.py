@@ -1,0 +1,77 @@
+"""What a sweep will cost: how the forecast is put together, and that it knows limits, workers and pace."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fmnist_sweep import config, estimate, space
+from fmnist_sweep.estimate import Forecast, Pace
+from fmnist_sweep.schema import FidelitySection, SweepConfig
+from fmnist_sweep.state import JobRecord
+from fmnist_sweep.trial import Report
+from tests.stand_ins import proposals
+from tests.strategies import CALM
+
+DEFAULT = config.load("default")[1]
+TINY = config.load("tiny")[1]
+
+
+def expected(sweep: SweepConfig = DEFAULT, target: int = 50, workers: int = 2, factor: float = 1.0) -> Forecast:
+    shape: Any = (28, 28, 1)
+    return estimate.forecast(sweep, target, workers, Pace(factor), images=48_000, input_shape=shape, classes=10, seed=0)
+
+
+def with_fidelity(**values: Any) -> SweepConfig:
+    return DEFAULT.model_copy(update={"fidelity": FidelitySection.model_validate(values)})
+
+
+def test_without_a_pruner_every_trial_goes_all_the_way() -> None:
+    assert estimate.epochs_of_all(with_fidelity(pruner="none", rungs=[1.0]), 20) == 20 * 5
+
+
+def test_halving_leaves_a_third_at_each_rung_and_the_finalists() -> None:
+    sweep = with_fidelity(pruner="asha", rungs=[0.5, 1.0], reduction=3)
+    assert estimate.epochs_of_all(sweep, 90) == pytest.approx(90 * 0.5 + 30 * 0.5 + 10 * 4)
+    assert estimate.epochs_of_all(sweep, 30) == pytest.approx(30 * 0.5 + 10 * 0.5 + 5 * 4)  # never fewer than five
+
+
+@CALM
+@given(st.integers(1, 300), st.integers(2, 8))
+def test_halving_costs_less_than_training_all_and_more_than_the_first_rung(target: int, reduction: int) -> None:
+    sweep = with_fidelity(pruner="asha", rungs=[0.25, 1.0], reduction=reduction)
+    assert 0.25 * target <= estimate.epochs_of_all(sweep, target) <= 5 * target
+
+
+def test_twice_the_workers_take_half_as_long_and_a_slow_machine_longer() -> None:
+    one, two, slow = expected(workers=1), expected(workers=2), expected(workers=1, factor=3.0)
+    assert two.trials_s == pytest.approx(one.trials_s / 2)
+    assert two.lab_s == pytest.approx(one.lab_s / 2)
+    assert slow.trials_s == pytest.approx(3 * one.trials_s)
+
+
+def test_nets_over_the_limits_are_left_out_and_counted() -> None:
+    found = expected(TINY)
+    assert 0 < found.over_limits < 1
+    assert all(space.excess(arch, TINY.limits) <= 0 for arch, _ in found.nets)
+    assert expected().over_limits == 0
+
+
+def test_pace_is_that_of_what_was_trained() -> None:
+    proposal = proposals()[0]
+    arch, train = proposal.arch, proposal.train
+    seconds = 2.5 * estimate.image_s(arch, train) * 1000
+    report = Report(0, 1.0, 1.0, 0.5, 1.0, 0.5, seconds, 1000)
+    job = JobRecord("trial-0000", "trial", 0, arch, train, "", {}, (1.0,), reports=(report,))
+    assert Pace.of([job]) == Pace(pytest.approx(2.5), 1)  # type: ignore[arg-type]
+    assert Pace.of([replace(job, same_as="lab-cnn1"), replace(job, reports=())]) == Pace()
+
+
+def test_a_probe_says_something_of_this_machine() -> None:
+    found = Pace.probed()
+    assert 0 < found.factor < 1000
+    assert found.trials == 0
