@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fmnist_sweep.arch import ArchSpec, TrainSpec
+from fmnist_sweep.arch import ArchSpec, BlockSpec, TrainSpec
 
 FLOAT_BYTES = 4
 
@@ -58,17 +58,14 @@ def layers(arch: ArchSpec) -> Iterator[LayerCost]:
     """Every layer with a cost or a shape of its own, from input to softmax."""
     height, width, channels = arch.input_shape
     for block in arch.blocks:
-        for _ in range(block.convs):
+        for turn in range(1, block.convs + 1):
             weights = block.kernel_size**2 * channels * block.filters
             channels = block.filters
-            shape = (height, width, channels)
-            yield LayerCost("conv", shape, weights + channels, 2 * weights * height * width)
-            if arch.batch_norm != "none":
-                yield LayerCost("batch_norm", shape, 4 * channels, 0)
-            yield LayerCost("relu", shape, 0, 0)
-        if block.pooling != "none":
-            height, width = height // 2, width // 2
-            yield LayerCost("pool", (height, width, channels), 0, 0)
+            yield LayerCost("conv", (height, width, channels), weights + channels, 2 * weights * height * width)
+            for name in _behind(arch, block, last=turn == block.convs):
+                if name == "pool":
+                    height, width = height // 2, width // 2
+                yield LayerCost(name, (height, width, channels), 4 * channels if name == "batch_norm" else 0, 0)
         if block.dropout:
             yield LayerCost("dropout", (height, width, channels), 0, 0)
     units = channels if arch.head == "global_average" else height * width * channels
@@ -85,6 +82,17 @@ def layers(arch: ArchSpec) -> Iterator[LayerCost]:
     if arch.bn_logits:
         yield LayerCost("batch_norm", (arch.classes,), 4 * arch.classes, 0)
     yield LayerCost("softmax", (arch.classes,), 0, 0)
+
+
+def _behind(arch: ArchSpec, block: BlockSpec, last: bool) -> list[str]:
+    """The layers between a convolution and what follows, in the model's own order; see ``model.build``."""
+    pool = ["pool"] if last and block.pooling != "none" else []
+    if arch.batch_norm == "after_pooling":
+        return [*pool, "batch_norm", "relu"]
+    if arch.batch_norm == "after_activation":
+        return ["relu", "batch_norm", *pool]
+    norm = ["batch_norm"] if arch.batch_norm == "before_activation" else []
+    return [*norm, *pool, "relu"] if block.pooling == "max" else [*norm, "relu", *pool]
 
 
 def cost(arch: ArchSpec) -> NetCost:

@@ -70,19 +70,21 @@ def _pool(kind: Pooling, name: str, policy: Any) -> Any:
 
 
 def _activated(x: Any, placement: BatchNorm, label: str, policy: Any, pool: Any = None) -> Any:
-    """ReLU, with BatchNorm on the side of it that ``placement`` says, then ``pool``.
+    """ReLU, with BatchNorm where ``placement`` says, and ``pool``.
 
     The largest of four values is the same before and after ReLU, so where nothing stands between the two, the
     pooling goes first: the same function and gradients, and a quarter of the values for ReLU to pass through.
     """
-    if placement == "before_activation":
+    if placement == "after_pooling" and pool is not None:
+        x, pool = pool(x), None
+    if placement in ("before_activation", "after_pooling"):
         x = layers.BatchNormalization(name=f"{label}_bn", dtype=policy)(x)
-    early = isinstance(pool, layers.MaxPooling2D) and placement != "after_activation"
-    x = pool(x) if early else x
+    if isinstance(pool, layers.MaxPooling2D) and placement != "after_activation":
+        x, pool = pool(x), None
     x = layers.ReLU(name=f"{label}_relu", dtype=policy)(x)
     if placement == "after_activation":
         x = layers.BatchNormalization(name=f"{label}_bn", dtype=policy)(x)
-    return x if early or pool is None else pool(x)
+    return x if pool is None else pool(x)
 
 
 def settled_weights(model: Any, steps: int) -> list[np.ndarray]:

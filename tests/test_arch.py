@@ -51,7 +51,7 @@ def test_blocks(field: str, values: tuple[Any, ...], valid: str) -> None:
     ("field", "values", "valid"),
     [
         ("classes", (1, 100_001, 10.0, True), "a whole number from 2 to 100000"),
-        ("batch_norm", ("before", True), "'none', 'before_activation', 'after_activation'"),
+        ("batch_norm", ("before", True), "'none', 'before_activation', 'after_activation', 'after_pooling'"),
         ("bn_dense", ("yes", 1), "true, false"),
         ("bn_logits", (0, None), "true, false"),
         ("head", ("gap",), "'flatten', 'global_average'"),
@@ -90,7 +90,10 @@ def test_recipes(field: str, values: tuple[Any, ...], valid: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"bn_dense": True}, r"bn_dense .* batch_norm is 'none'; valid then: 'before_activation', 'after_activation'"),
+        (
+            {"bn_dense": True},
+            r"bn_dense .* batch_norm is 'none'; valid then: 'before_activation', 'after_activation', 'after_pooling'",
+        ),
         ({"bn_logits": True}, r"bn_logits need .* batch_norm is 'none'"),
         ({"head": "global_average"}, r"head is 'global_average' but the net has no block .* valid then: 'flatten'"),
         ({"blocks": (BlockSpec(8),) * 5}, r"has 5 blocks; valid: 0 to 4"),
@@ -214,6 +217,7 @@ def test_the_parameters_of_the_contract() -> None:
         (net(BlockSpec(32), BlockSpec(64), dense=(512,)), "2x conv 32-64 · dense 512"),
         (net(BlockSpec(8, 5, 2, "average"), head="global_average"), "1x conv 8 k5 x2 avg · gap"),
         (net(BlockSpec(8), batch_norm="after_activation"), "1x conv 8 · bn after"),
+        (net(BlockSpec(8), batch_norm="after_pooling"), "1x conv 8 · bn after pooling"),
         (net(BlockSpec(8), batch_norm="before_activation", bn_logits=True), "1x conv 8 · bn before+logits"),
         (net(*(BlockSpec(8, dropout=0.25),) * 2), "2x conv 8-8 · drop .25"),
         (net(*(BlockSpec(8, dropout=rate) for rate in (0.0, 0.0, 0.5))), "3x conv 8-8-8 · drop 0-0-.5"),

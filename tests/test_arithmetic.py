@@ -21,6 +21,9 @@ NETS = {
     "dropout": ArchSpec(SHAPE, 10, (BlockSpec(8, dropout=0.25),), dense=(16,), dense_dropout=0.5),
     "BatchNorm before": ArchSpec(SHAPE, 10, SMALL, "before_activation", dense=(16,)),
     "BatchNorm after": ArchSpec(SHAPE, 10, SMALL, "after_activation", dense=(16,)),
+    "BatchNorm after pooling": ArchSpec(SHAPE, 10, (BlockSpec(8, convs=2), *SMALL), "after_pooling", True, dense=(16,)),
+    "average pooling": ArchSpec(SHAPE, 10, (BlockSpec(8, pooling="average"),), "before_activation"),
+    "average, then BatchNorm": ArchSpec(SHAPE, 10, (BlockSpec(8, pooling="average"),), "after_pooling"),
     "BatchNorm everywhere": ArchSpec(SHAPE, 10, SMALL, "after_activation", True, True, dense=(16, 8)),
     "global average": ArchSpec(SHAPE, 10, SMALL, head="global_average", dense=(16,)),
     "odd sides and colour": ArchSpec((17, 31, 3), 100, (BlockSpec(8, 5), *SMALL), dense=(16,)),
@@ -80,7 +83,7 @@ def test_flops_and_activations_by_hand() -> None:
     cost = arithmetic.cost(arch)
     assert cost.parameters == (9 * 8 + 8) + (2 * 2 * 8 * 2 + 2)
     assert cost.flops == 2 * (9 * 8 * 16) + 2 * (32 * 2)
-    assert cost.activation_elements == 128 + 128 + 32 + 32 + 2 + 2
+    assert cost.activation_elements == 128 + 32 + 32 + 32 + 2 + 2
 
 
 def test_training_memory_counts_weights_slots_and_activations() -> None:

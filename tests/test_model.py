@@ -35,6 +35,7 @@ def test_takes_raw_pixels_and_gives_probabilities() -> None:
         ("none", ["Conv2D", "MaxPooling2D", "ReLU"]),
         ("before_activation", ["Conv2D", "BatchNormalization", "MaxPooling2D", "ReLU"]),
         ("after_activation", ["Conv2D", "ReLU", "BatchNormalization", "MaxPooling2D"]),
+        ("after_pooling", ["Conv2D", "MaxPooling2D", "BatchNormalization", "ReLU"]),
     ],
 )
 def test_batch_norm_stands_where_the_spec_says(placement: str, order: list[str]) -> None:
