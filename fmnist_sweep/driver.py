@@ -85,6 +85,7 @@ class Driver:
         self._patience = 0
         self._waits_for: set[str] | None = None  # what ran when the proposer had nothing: none of it has ended yet
         self._timed_out = False
+        self._pasts: dict[str, tuple[JobRecord, Past]] = {}
 
     def run(
         self, target: int, extras: Sequence[Extra] = (), timeout_s: float | None = None, patience: int = 0
@@ -179,7 +180,7 @@ class Driver:
         if len(trials) >= target or self._exhausted or self._waits_for == set(self._running) or self._flat():
             return False
         limits = self._task.config.limits
-        proposal = self._proposer.ask([_past(job) for job in trials], lambda it: space.excess(it.arch, limits))
+        proposal = self._proposer.ask([self._past(job) for job in trials], lambda it: space.excess(it.arch, limits))
         if isinstance(proposal, Wait) and self._running:
             self._waits_for = set(self._running)
             return False
@@ -190,6 +191,13 @@ class Driver:
         number = len(trials)
         self._ask(f"trial-{number:04d}", "trial", number, proposal.arch, proposal.train, proposal.drawn, points)
         return True
+
+    def _past(self, job: JobRecord) -> Past:
+        """How a trial stands, for the proposer; made anew only where the trial has changed."""
+        known = self._pasts.get(job.key)
+        if known is None or known[0] is not job:
+            known = self._pasts[job.key] = (job, _past(job))
+        return known[1]
 
     def _flat(self) -> bool:
         """Whether the search has ended as flat: said once, so that a finalist's late lead does not open it again."""

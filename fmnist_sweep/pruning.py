@@ -6,6 +6,7 @@ It is taken up again if it belongs to the best after all, and is pruned when the
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from statistics import median
 
@@ -56,10 +57,24 @@ def score_at(job: JobRecord, epoch: float) -> float | None:
     return next((report.val_accuracy for report in job.reports if report.epoch == epoch), None)
 
 
+def _scores(trials: Iterable[JobRecord], epoch: float) -> list[float]:
+    return [found for job in trials if (found := score_at(job, epoch)) is not None]
+
+
 def promoted(trials: Sequence[JobRecord], fidelity: FidelitySection) -> JobRecord | None:
     """The held trial to take up again: of those that belong to the best now, the furthest, best one."""
-    held = [job for job in trials if job.state == "held" and goes_on(job, trials, fidelity)]
-    return max(held, key=_merit, default=None)
+    held = [job for job in trials if job.state == "held"]
+    if fidelity.pruner != "asha":
+        return max((job for job in held if goes_on(job, trials, fidelity)), key=_merit, default=None)
+    scores = {epoch: sorted(_scores(trials, epoch)) for epoch in {job.epoch for job in held}}
+
+    def among_the_best(job: JobRecord) -> bool:
+        """What ``goes_on`` says, without going through all trials for each."""
+        there = scores[job.epoch]
+        better = len(there) - bisect_right(there, job.reports[-1].val_accuracy)
+        return not at_rung(job, fidelity) or better < len(there) // fidelity.reduction
+
+    return max((job for job in held if among_the_best(job)), key=_merit, default=None)
 
 
 def last_chance(trials: Sequence[JobRecord], fidelity: FidelitySection, finalists: int) -> JobRecord | None:

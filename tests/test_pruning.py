@@ -172,6 +172,17 @@ def test_without_held_trials_there_is_no_last_chance() -> None:
     assert last_chance([trial(0, 0.5, 0.6, 0.7, 0.8, state="complete")], FIRST, finalists=2) is None
 
 
+@CALM
+@given(st.lists(st.tuples(accuracies, st.sampled_from(["held", "complete", "running"])), max_size=15), reductions)
+def test_who_is_taken_up_again_is_the_best_of_those_that_go_on(
+    drawn: list[tuple[float, JobState]], reduction: int
+) -> None:
+    trials = [trial(number, 0.5, score, state=state) for number, (score, state) in enumerate(drawn)]
+    fits = [job for job in trials if job.state == "held" and goes_on(job, trials, asha(reduction))]
+    best = max(fits, key=lambda job: (job.reports[-1].val_accuracy, -job.number), default=None)
+    assert promoted(trials, asha(reduction)) == best
+
+
 # When the search is flat
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
@@ -17,7 +19,9 @@ from fmnist_sweep.schema import Sampler, Scalar, SweepConfig
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
-_TRIES = 40
+_TRIES = 80
+_MODEL_TRIES = 8  # a model that repeats itself as often as that makes way for random draws
+_TOLD = 200  # trials that the sampler is told of at most; it gains little from more, and its time grows with them
 _LIMITS = "limits"
 _STATES = {
     "running": TrialState.RUNNING,
@@ -38,7 +42,7 @@ class OptunaProposer:
     def __init__(self, task: Task, sampler: Sampler) -> None:
         self._task = task
         self._sampler = sampler
-        self._frozen: dict[int, tuple[Past, FrozenTrial]] = {}
+        self._known: dict[int, _Told] = {}
 
     def ask(self, past: Sequence[Past], excess: Excess) -> Proposal | None:
         """See ``Proposer``; a sampler that only repeats itself makes way for random draws.
@@ -46,11 +50,12 @@ class OptunaProposer:
         A draw over the limits is told to the sampler as an infeasible trial, so that it looks elsewhere.
         """
         study = optuna.create_study(direction="maximize")
-        study.add_trials([self._told(number, earlier) for number, earlier in enumerate(past)])
-        known = {earlier.proposal.fingerprint for earlier in past}
+        told = [self._told(number, earlier) for number, earlier in enumerate(past)]
+        study.add_trials([it.frozen for it in _telling(told)])
+        known = {it.fingerprint for it in told}
         over_limits = 0
-        for turn in range(2 * _TRIES):
-            study.sampler = self._make(self._sampler if turn < _TRIES else "random", len(past), turn, over_limits)
+        for turn in range(_TRIES):
+            study.sampler = self._make(self._sampler if turn < _MODEL_TRIES else "random", len(past), turn, over_limits)
             trial = study.ask()
             task = self._task
             arch, train = space.sample(
@@ -72,9 +77,9 @@ class OptunaProposer:
                 return proposal
         return None
 
-    def _told(self, number: int, earlier: Past) -> FrozenTrial:
-        known = self._frozen.get(number)
-        if known is None or known[0] != earlier:
+    def _told(self, number: int, earlier: Past) -> _Told:
+        known = self._known.get(number)
+        if known is None or (known.past is not earlier and known.past != earlier):
             task, proposal = self._task, earlier.proposal
             frozen = optuna.create_trial(
                 state=_STATES[earlier.standing],
@@ -87,8 +92,8 @@ class OptunaProposer:
             )
             if earlier.standing == "infeasible":
                 frozen.set_constraint(_LIMITS, 1.0)
-            known = self._frozen[number] = (earlier, frozen)
-        return known[1]
+            known = self._known[number] = _Told(earlier, frozen, proposal.fingerprint)
+        return known
 
     def _make(self, sampler: Sampler, number: int, turn: int, over_limits: int) -> optuna.samplers.BaseSampler:
         seed = (self._task.seed * 1_000_003 + number * 101 + turn) % 2**32
@@ -96,6 +101,26 @@ class OptunaProposer:
             startup = self._task.config.study.startup_trials + over_limits
             return optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup)
         return optuna.samplers.RandomSampler(seed=seed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """An earlier trial as Optuna knows it."""
+
+    past: Past
+    frozen: FrozenTrial
+    fingerprint: str
+
+
+def _telling(told: Sequence[_Told]) -> Sequence[_Told]:
+    """All, or of very many the better half of what may be told and the latest, in order."""
+    if len(told) <= _TOLD:
+        return told
+    ranked = sorted(range(len(told)), key=lambda number: (max(told[number].past.scores, default=0.0), number))
+    chosen = set(ranked[-_TOLD // 2 :])
+    latest = (number for number in reversed(range(len(told))) if number not in chosen)
+    chosen.update(itertools.islice(latest, _TOLD - len(chosen)))
+    return [told[number] for number in sorted(chosen)]
 
 
 class _OptunaSuggest:
