@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
-def load_tensorflow() -> None:
-    """Imports TensorFlow without its greetings; call it before anything else imports it.
-
-    Its C++ side prints to the file descriptor before any setting can quiet it, so the descriptor is
-    pointed elsewhere while it loads.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Points standard error's descriptor elsewhere: C++ libraries print there before any setting can quiet them."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
-        import tensorflow as tf
-
-        tf.config.list_physical_devices()
+        yield
     finally:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+
+
+def load_tensorflow() -> None:
+    """Imports TensorFlow without its greetings; call it before anything else imports it."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with silenced():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()

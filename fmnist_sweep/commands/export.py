@@ -7,12 +7,24 @@ from typing import Any
 
 from rich.console import Console
 
-from fmnist_sweep import arithmetic, durable, exporting, quiet, study
 from fmnist_sweep import data as datasets
+from fmnist_sweep import durable, exporting, study
 from fmnist_sweep.errors import ExportError, StudyError, UsageError
+from fmnist_sweep.executors.local import warm_up
+from fmnist_sweep.exporting import FormatCheck, Material
 from fmnist_sweep.ledger import Ledger
 from fmnist_sweep.settings import Settings
 from fmnist_sweep.state import JobRecord, StudyState
+from fmnist_sweep.testing import Candidate
+
+_TOLD = (
+    "max_abs_difference",
+    "argmax_agreement",
+    "latency_ms",
+    "batch_latency_ms",
+    "val_accuracy",
+    "val_accuracy_loss",
+)
 
 
 def export(settings: Settings, model: str, formats: list[str], out: Path | None, console: Console) -> dict[str, Any]:
@@ -20,54 +32,74 @@ def export(settings: Settings, model: str, formats: list[str], out: Path | None,
 
     Args:
         settings: Which home and study.
-        model: ``best``, a trial's number, or a lab net's name.
-        formats: Of ``exporting.FORMATS``.
+        model: ``best`` of the search, ``champion`` of the finals, a trial's number, or a lab net's name.
+        formats: Names, or ``all``.
         out: The folder to make; None for one under home.
         console: For people.
+
+    Returns:
+        The object for ``--json``; under ``refused`` is why a format is not there.
 
     Raises:
         SweepError: No such model, or it can't be exported.
     """
-    unknown = [name for name in formats if name not in exporting.FORMATS]
-    if unknown:
-        raise UsageError(f"--format {unknown[0]!r} is unknown; valid: {', '.join(exporting.FORMATS)}")
+    wanted = exporting.chosen(formats)
     name = settings.study or study.plan(settings).name
     state = read(settings, name)
     job = _chosen(state, model)
-    weights = settings.home.study(name).job(job.key) / "weights.npz"
-    sha256 = job.result.weights_sha256 if job.result else ""
-    if not weights.exists() or durable.sha256(weights) != sha256:
-        raise ExportError(f"{job.key}: {weights} is missing or was altered (its sha256 is not {sha256})")
+    candidate = _candidate(settings, name, job)
+    warm_up()
     source = datasets.find(settings.data_dir, say=lambda line: console.print(line))
-    images = datasets.prepare(source, settings.home.data).load().validation_images
-    console.print(f"exporting {job.key}, {job.arch.short}", highlight=False)
-    quiet.load_tensorflow()
-    from fmnist_sweep.model import rebuild
-
-    net = rebuild(job.arch, weights.read_bytes(), name=job.key.replace("-", "_"))
+    data = datasets.prepare(source, settings.home.data, train_images=state.study["train_images"])
+    listed = ", ".join(form.name for form in wanted)
+    console.print(f"exporting {job.key}, {job.arch.short}, as {listed}", highlight=False, soft_wrap=True)
     target = out or settings.home.exports / f"{name}-{job.key}"
     origin = {"run_id": job.run_id, "study": name, "trial": job.number if job.kind == "trial" else job.key}
-    checks = exporting.write(target, net, images, _manifest(state, job, origin))
-    for label, check in checks.items():
-        console.print(
-            f"{label}: {target / check.path}, {check.bytes / 1e6:.1f} MB, agrees with the original on all "
-            f"{len(images):,} validation images (largest difference {check.max_abs_difference:.1g}), "
-            f"{check.latency_ms:.1f} ms an image",
-            soft_wrap=True,
-            highlight=False,
-        )
+    written = exporting.write(
+        target,
+        wanted,
+        Material(candidate, source, data),
+        lambda original: exporting.describe(state, job, origin, original),
+        log=settings.home.study(name).log,
+    )
+    for label, check in written.checks.items():
+        console.print(_line(label, target, check), soft_wrap=True, highlight=False)
+    for label, reason in written.refused.items():
+        console.print(f"error: format {label} {reason}; it was removed", soft_wrap=True, highlight=False)
     console.print(f"\nNext:\n  python -m fmnist_sweep predict {target} IMAGE.png", highlight=False, soft_wrap=True)
-    described = {
-        label: {
-            "path": str(target / check.path),
-            "bytes": check.bytes,
-            "max_abs_difference": check.max_abs_difference,
-            "argmax_agreement": check.argmax_agreement,
-            "latency_ms": check.latency_ms,
-        }
-        for label, check in checks.items()
+    return {
+        "out": str(target),
+        "formats": {label: _told(target, check) for label, check in written.checks.items()},
+        "refused": written.refused,
+        "source": origin,
     }
-    return {"out": str(target), "formats": described, "source": origin}
+
+
+def _line(label: str, target: Path, check: FormatCheck) -> str:
+    agrees = (
+        f"agrees with the original on all {check.images:,} test images"
+        if check.argmax_agreement == 1
+        else f"says the same as the original of {100 * check.argmax_agreement:.2f} % of {check.images:,} test images"
+    )
+    scored = ""
+    if check.val_accuracy is not None and check.val_accuracy_loss is not None:
+        scored = (
+            f", validation accuracy {100 * check.val_accuracy:.2f} % ({-100 * check.val_accuracy_loss:+.2f} points)"
+        )
+    return (
+        f"{label}: {target / check.path}, {check.bytes / 1e6:.2f} MB, {agrees} (largest difference "
+        f"{check.max_abs_difference:.1g}){scored}, {check.latency_ms:.3g} ms for one image, "
+        f"{check.batch_latency_ms:.3g} ms for 64"
+    )
+
+
+def _told(target: Path, check: FormatCheck) -> dict[str, Any]:
+    measured = check.to_dict()
+    return {
+        "path": str(target / check.path),
+        "bytes": check.bytes,
+        **{name: measured[name] for name in _TOLD if name in measured},
+    }
 
 
 def read(settings: Settings, name: str) -> StudyState:
@@ -94,31 +126,24 @@ def _chosen(state: StudyState, model: str) -> JobRecord:
         if best is None:
             raise ExportError(f"study {state.study['name']!r} has no complete trial to export yet")
         return best
+    if model == "champion":
+        if state.compared is None:
+            raise ExportError(f"study {state.study['name']!r} has no champion yet; compare names it")
+        return state.jobs[state.compared["champion"]["job"]]
     key = f"trial-{int(model):04d}" if model.isdecimal() else model
     if key in state.jobs and state.jobs[key].same_as:
         key = state.jobs[key].same_as
     if key not in kept:
-        valid = ["best", *(str(job.number) if job.kind == "trial" else job.key for job in kept.values())]
+        valid = ["best", "champion"]
+        valid += [str(job.number) if job.kind == "trial" else job.key for job in kept.values() if job.kind != "final"]
         raise UsageError(f"--model {model!r} has no kept model; valid: {', '.join(valid)}")
     return kept[key]
 
 
-def _manifest(state: StudyState, job: JobRecord, origin: dict[str, Any]) -> dict[str, Any]:
-    cost = arithmetic.cost(job.arch)
-    return {
-        "name": f"{state.study['name']} {job.key}",
-        "net": job.arch.short,
-        "classes": state.study["data_set"]["classes"],
-        "input": {"shape": list(job.arch.input_shape), "range": [0, 255], "preprocessing": exporting.PREPROCESSING},
-        "output": {"shape": [job.arch.classes], "meaning": "probability of each class"},
-        "arch": job.arch.to_dict(),
-        "train": job.train.to_dict(),
-        "fingerprint": job.fingerprint,
-        "weights_sha256": job.result.weights_sha256 if job.result else "",
-        "val_accuracy": job.best,
-        "parameters": cost.parameters,
-        "flops": cost.flops,
-        "source": {**origin, "study_id": state.study["id"], "git_commit": state.study["git_commit"]},
-        "data": {"name": state.study["data_set"]["name"], "files": state.study["data_set"]["files"]},
-        "versions": state.study["versions"],
-    }
+def _candidate(settings: Settings, name: str, job: JobRecord) -> Candidate:
+    """The model's weights, their checksum verified."""
+    weights = settings.home.study(name).job(job.same_as or job.key) / "weights.npz"
+    sha256 = job.result.weights_sha256 if job.result else ""
+    if not weights.exists() or durable.sha256(weights) != sha256:
+        raise ExportError(f"{job.key}: {weights} is missing or was altered (its sha256 is not {sha256})")
+    return Candidate(job.key, job.arch, weights, sha256)

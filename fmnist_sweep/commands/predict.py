@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from fmnist_sweep import exporting, quiet
+from fmnist_sweep import exporting
 from fmnist_sweep.data import read_idx
 from fmnist_sweep.errors import DataError, UsageError
 
@@ -26,30 +26,24 @@ def predict(model: Path, inputs: list[Path], *, invert: bool, console: Console) 
     """
     if not inputs:
         raise UsageError("no input given; valid: image files, .npy or IDX files")
-    manifest = exporting.read_manifest(model)
-    shape: tuple[int, int, int] = manifest["shape"]
-    batches = [(path, _read(path, shape, invert)) for path in inputs]
-    quiet.load_tensorflow()
-    import keras
-
-    net = keras.models.load_model(manifest["model"], safe_mode=True)
+    exported = exporting.read(model)
+    batches = [(path, _read(path, exported.shape, invert)) for path in inputs]
+    classify = exported.form.load(exported.path)
     found: list[dict[str, Any]] = []
     for path, images in batches:
-        probabilities = np.concatenate(
-            [net.predict_on_batch(images[start : start + 500]) for start in range(0, len(images), 500)]
-        )
+        probabilities = np.concatenate([classify(images[start : start + 500]) for start in range(0, len(images), 500)])
         for place, row in enumerate(probabilities):
             label = int(row.argmax())
             found.append(
                 {
                     "input": str(path) if len(images) == 1 else f"{path}[{place}]",
                     "label": label,
-                    "class": manifest["classes"][label],
+                    "class": exported.classes[label],
                     "probability": round(float(row[label]), 6),
                 }
             )
     _show(found, console)
-    return {"predictions": found}
+    return {"predictions": found, "format": exported.form.name}
 
 
 def _read(path: Path, shape: tuple[int, int, int], invert: bool) -> NDArray[np.float32]:
