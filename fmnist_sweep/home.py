@@ -143,6 +143,16 @@ class Home:
         return self.path / "exports"
 
     @property
+    def reports(self) -> Path:
+        """Reports, one page and one Markdown file for each study."""
+        return self.path / "reports"
+
+    @property
+    def tensorboard(self) -> Path:
+        """What TensorBoard reads, a folder for each study."""
+        return self.path / "tensorboard"
+
+    @property
     def artifacts(self) -> Path:
         """MLflow's artifacts, where the store is local."""
         return self.path / "mlartifacts"

@@ -1,0 +1,34 @@
+"""``report``: one HTML page and a Markdown file on a study, from its ledger alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from fmnist_sweep import finals, report, study
+from fmnist_sweep.commands.export import read
+from fmnist_sweep.errors import UsageError
+from fmnist_sweep.settings import Settings
+
+
+def write(settings: Settings, out: Path | None, console: Console) -> dict[str, Any]:
+    """Writes the report of a study; see the command line's ``report``.
+
+    Args:
+        settings: Which home and study.
+        out: The page's file; None for one under home.
+        console: For people.
+
+    Raises:
+        SweepError: No such study, or the files can't be written.
+    """
+    if out is not None and out.suffix not in (".html", ".htm"):
+        raise UsageError(f"--out is {str(out)!r}; valid: a file that ends in .html")
+    name = settings.study or study.plan(settings).name
+    state = read(settings, name)
+    page, beside = report.write_as(out or settings.home.reports / f"{name}.html", state, finals.recorded(state))
+    size = page.stat().st_size + beside.stat().st_size
+    console.print(f"{page}\n{beside}", soft_wrap=True, highlight=False)
+    return {"report": str(page), "markdown": str(beside), "bytes": size}
