@@ -7,14 +7,16 @@ finalist leads is decided by validation; the test set is opened once, for all ne
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
-from fmnist_sweep import arithmetic, lab, verdicts
+from fmnist_sweep import arithmetic, verdicts
 from fmnist_sweep.arch import ArchSpec, TrainSpec, fingerprint
-from fmnist_sweep.data import DataSource
+from fmnist_sweep.data import DataSource, PreparedData
 from fmnist_sweep.errors import StudyError, UsageError
 from fmnist_sweep.executors.local import call
 from fmnist_sweep.home import StudyFolder
@@ -49,6 +51,16 @@ class Contender:
     searched: float | None
     same_as: str = ""
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {**asdict(self), "arch": self.arch.to_dict(), "train": self.train.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Contender:
+        """The inverse of ``to_dict``."""
+        arch, train = ArchSpec.from_dict(values["arch"]), TrainSpec.from_dict(values["train"])
+        return cls(**{**values, "arch": arch, "train": train})
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -63,6 +75,8 @@ class Standing:
         latency_ms: For one image, the median over seeds.
         batch_latency_ms: For 64 images, likewise.
         train_s: Mean seconds of training, on one worker.
+        accuracy_without_duplicates: Mean test accuracy on images that the training file has no copy of; None where
+            it is not known which these are.
     """
 
     contender: Contender
@@ -73,6 +87,7 @@ class Standing:
     latency_ms: float
     batch_latency_ms: float
     train_s: float
+    accuracy_without_duplicates: float | None = None
 
     @property
     def mean(self) -> float:
@@ -97,6 +112,8 @@ class Findings:
         openings: How often the test set was opened for this study.
         leader: The finalist that leads by validation.
         sentence: The verdict on it.
+        without_duplicates: ``pairs`` judged on the images that the training file has no copy of; None where it is not
+            known which these are.
     """
 
     standings: tuple[Standing, ...]
@@ -106,6 +123,13 @@ class Findings:
     openings: int
     leader: str
     sentence: str
+    without_duplicates: tuple[PairVerdict, ...] | None = None
+
+    @property
+    def changed(self) -> tuple[tuple[PairVerdict, PairVerdict], ...]:
+        """Pairs whose verdict is another one without the duplicates, each with that other one."""
+        both = zip(self.pairs, self.without_duplicates or self.pairs, strict=True)
+        return tuple((found, apart) for found, apart in both if found.verdict != apart.verdict)
 
 
 def contenders(state: StudyState, top: int, variants: Iterable[Variant]) -> list[Contender]:
@@ -114,10 +138,13 @@ def contenders(state: StudyState, top: int, variants: Iterable[Variant]) -> list
     Raises:
         StudyError: No trial is complete yet.
     """
-    ranked = state.ranked()[:top]
+    ranked = state.ranked()
     if not ranked:
         raise StudyError(f"study {state.study['name']!r} has no complete trial to compare yet; run it first")
-    found = [Contender(f"trial-{job.number}", job.arch, job.train, job.best) for job in ranked]
+    found: list[Contender] = []
+    for job in ranked:
+        if len(found) < top and not any(_alike(other, job) for other in found):
+            found.append(Contender(f"trial-{job.number}", job.arch, job.train, job.best))
     for variant in variants:
         known = state.jobs.get(variant.name)
         twin = next((other.name for other in found if _alike(other, variant) and not other.same_as), "")
@@ -126,8 +153,8 @@ def contenders(state: StudyState, top: int, variants: Iterable[Variant]) -> list
     return found
 
 
-def _alike(contender: Contender, variant: Variant) -> bool:
-    return contender.arch == variant.arch and contender.train.with_seed(0) == variant.train.with_seed(0)
+def _alike(contender: Contender, other: Variant | JobRecord) -> bool:
+    return contender.arch == other.arch and contender.train.with_seed(0) == other.train.with_seed(0)
 
 
 def extras(nets: Sequence[Contender], seeds: Sequence[int]) -> list[Extra]:
@@ -158,9 +185,17 @@ def seeds_of(state: StudyState, count: int) -> tuple[int, ...]:
 
 
 def test(
-    nets: Sequence[Contender], seeds: Sequence[int], ledger: Ledger, folder: StudyFolder, source: DataSource
+    nets: Sequence[Contender],
+    seeds: Sequence[int],
+    ledger: Ledger,
+    folder: StudyFolder,
+    source: DataSource,
+    data: PreparedData,
 ) -> None:
     """Scores what is trained and not tested yet, opening the test set once for all of it.
+
+    The true classes, the images that the training file holds too, and what the leader gets wrong are recorded from
+    the same opening.
 
     Raises:
         StudyError: A final has failed.
@@ -172,27 +207,59 @@ def test(
         raise StudyError(
             f"{failed[0].key} is {failed[0].state}: {failed[0].reason or 'not trained'}; nothing is judged"
         )
-    waiting = [job for job in jobs if job.tested is None]
+    waiting = {job.key for job in jobs if job.tested is None}
     if not waiting:
         return
+    leader = max((net.name for net in nets if is_trial(net.name)), key=lambda name: _validation(state, name, seeds))
+    leading = {job_key(leader, seed) for seed in seeds}
+    candidates = [_candidate(state, job, folder, job.key in leading) for job in jobs if job.key in waiting | leading]
     ledger.append("opened", "", state.openings, nets=len(waiting))
-    found = call(score, [_candidate(state, job, folder) for job in waiting], source, log=folder.log)
-    for key, result in found.items():
+    opened = call(score, candidates, source, data, state.duplicates is None, log=folder.log)
+    ledger.append("test_set", labels=opened.labels)
+    if opened.duplicates is not None:
+        ledger.append("duplicates", **asdict(opened.duplicates))
+    ledger.append("mistakes", "", state.openings, net=leader, seeds=len(seeds), images=opened.mistakes)
+    for key, result in opened.scores.items():
         ledger.append("tested", key, **asdict(result))
 
 
-def _candidate(state: StudyState, job: JobRecord, folder: StudyFolder) -> Candidate:
+def _validation(state: StudyState, name: str, seeds: Sequence[int]) -> float:
+    """Mean validation accuracy after the last epoch."""
+    return float(np.mean([state.jobs[job_key(name, seed)].reports[-1].val_accuracy for seed in seeds]))
+
+
+def _candidate(state: StudyState, job: JobRecord, folder: StudyFolder, leads: bool) -> Candidate:
     trained = state.jobs[job.same_as] if job.same_as else job
     sha256 = trained.result.weights_sha256 if trained.result else ""
-    return Candidate(job.key, job.arch, folder.job(trained.key) / "weights.npz", sha256)
+    return Candidate(job.key, job.arch, folder.job(trained.key) / "weights.npz", sha256, leads)
+
+
+def record(ledger: Ledger, nets: Sequence[Contender], seeds: Sequence[int], champion: dict[str, Any]) -> None:
+    """Records who was compared under which seeds, and who won; nothing where that is recorded already."""
+    body = {"contenders": [net.to_dict() for net in nets], "seeds": list(seeds), "champion": champion}
+    state = StudyState.of(ledger.events())
+    if state.compared != json.loads(json.dumps(body)):
+        ledger.append("compared", "", state.seq, **body)
+
+
+def recorded(state: StudyState) -> Findings | None:
+    """What the last comparison found, from the ledger alone; None where there was none."""
+    if state.compared is None:
+        return None
+    return judge(state, [Contender.from_dict(net) for net in state.compared["contenders"]], state.compared["seeds"])
 
 
 def judge(state: StudyState, nets: Sequence[Contender], seeds: Sequence[int]) -> Findings:
-    """The verdicts, from what the ledger holds and nothing else."""
+    """The verdicts, from what the ledger holds and nothing else.
+
+    Raises:
+        StudyError: A net is not tested yet.
+    """
     judged = [net for net in nets if not net.same_as]
     correct = {net.name: _correct(state, net, seeds) for net in judged}
-    standings = [_standing(state, net, seeds) for net in judged]
-    trials = sorted((it for it in standings if it.contender.name.startswith("trial-")), key=_by_validation)
+    apart = _without_duplicates(state, correct)
+    standings = [_standing(state, net, seeds, apart) for net in judged]
+    trials = sorted((it for it in standings if is_trial(it.contender.name)), key=_by_validation)
     rivals = sorted((it for it in standings if it not in trials), key=_by_validation)
     family = [(ours.contender.name, theirs.contender.name) for ours in trials for theirs in rivals]
     same = {net.name: net.same_as for net in nets if net.same_as}
@@ -212,7 +279,31 @@ def judge(state: StudyState, nets: Sequence[Contender], seeds: Sequence[int]) ->
         openings=state.openings,
         leader=leader,
         sentence=_sentence(leader, [pair for pair in pairs if pair.a == leader], same),
+        without_duplicates=None if apart is None else verdicts.compare_all(apart, family),
     )
+
+
+def runs(state: StudyState, findings: Findings) -> dict[str, JobRecord]:
+    """Every final that was judged, by net and seed, as in ``lab-cnn3-seed2``."""
+    return {
+        f"{it.contender.name}-seed{seed}": state.jobs[job_key(it.contender.name, seed)]
+        for it in findings.standings
+        for seed in findings.seeds
+    }
+
+
+def is_trial(name: str) -> bool:
+    """Whether a contender is one of the search's, and not the lab's."""
+    return name.startswith("trial-")
+
+
+def _without_duplicates(state: StudyState, correct: Mapping[str, Correct]) -> dict[str, Correct] | None:
+    """``correct`` without the images that the training file holds too; None where these are not known, or all."""
+    if state.duplicates is None:
+        return None
+    kept = np.ones(next(iter(correct.values())).shape[1], dtype=bool)
+    kept[state.duplicates["test"]] = False
+    return {name: hits[:, kept] for name, hits in correct.items()} if kept.any() else None
 
 
 def _by_validation(standing: Standing) -> float:
@@ -230,7 +321,7 @@ def _correct(state: StudyState, net: Contender, seeds: Sequence[int]) -> Correct
     return np.stack(rows)
 
 
-def _standing(state: StudyState, net: Contender, seeds: Sequence[int]) -> Standing:
+def _standing(state: StudyState, net: Contender, seeds: Sequence[int], apart: Mapping[str, Correct] | None) -> Standing:
     jobs = [state.jobs[job_key(net.name, seed)] for seed in seeds]
     tested = [job.tested for job in jobs if job.tested is not None]
     cost = arithmetic.cost(net.arch)
@@ -238,11 +329,12 @@ def _standing(state: StudyState, net: Contender, seeds: Sequence[int]) -> Standi
         contender=net,
         parameters=cost.parameters,
         flops=cost.flops,
-        val_accuracy=float(np.mean([job.reports[-1].val_accuracy for job in jobs])),
+        val_accuracy=_validation(state, net.name, seeds),
         test_accuracy=tuple(found.accuracy for found in tested),
         latency_ms=float(np.median([found.latency_ms for found in tested])),
         batch_latency_ms=float(np.median([found.batch_latency_ms for found in tested])),
         train_s=float(np.mean([job.result.train_s for job in jobs if job.result is not None])),
+        accuracy_without_duplicates=None if apart is None else float(apart[net.name].mean()),
     )
 
 
@@ -252,7 +344,7 @@ def _sentence(leader: str, pairs: Sequence[PairVerdict], same: dict[str, str]) -
     open_ = [pair.b for pair in pairs if pair.verdict == "not distinguishable"]
     told = [f"{outcome} than {_listed(names)}" for outcome, names in by.items() if names]
     told += [f"not distinguishable from {_listed(open_)}"] if open_ else []
-    twins = [f"{name} is {twin}, the same net" for name, twin in same.items() if twin in lab.NAMES]
+    twins = [f"{name} is {twin}, the same net" for name, twin in same.items()]
     text = f"{leader} is {', '.join(told) or 'compared with nothing'}"
     return f"{text} ({'; '.join(twins)})" if twins else text
 

@@ -10,11 +10,12 @@ import warnings
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fmnist_sweep import durable
 from fmnist_sweep.arch import ArchSpec
 from fmnist_sweep.errors import ExportError
+from fmnist_sweep.state import StudyState
 from fmnist_sweep.views.mlflow_client import ALIAS, MODEL_NAME, connect
 
 
@@ -28,7 +29,6 @@ class Publication:
         arch: The net.
         weights: File with the weights.
         sha256: Of that file.
-        val_accuracy: For people and for comparing champions, 0 to 1.
         class_names: By label.
     """
 
@@ -37,8 +37,53 @@ class Publication:
     arch: ArchSpec
     weights: Path
     sha256: str
-    val_accuracy: float
     class_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Title:
+    """What a model is to be champion for.
+
+    Attributes:
+        study_id: Of the study that it comes from.
+        judged: By whom: the search, under one seed, or the finals, under several and on the test set.
+        val_accuracy: Of the net, 0 to 1: of its one run in the search, or the mean of its runs in the finals.
+        why: For people.
+    """
+
+    study_id: str
+    judged: Literal["search", "finals"]
+    val_accuracy: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Crowned:
+    """Where the alias stands.
+
+    Attributes:
+        version: Of the registered model, if the alias is with the model in question; "" if it stays with another.
+        line: For people.
+    """
+
+    version: str
+    line: str
+
+
+def heir(state: StudyState) -> tuple[str, Title] | None:
+    """Whose model is to be the study's champion: its job, and what for; None where no trial is complete.
+
+    The winner's of the last comparison, or, before the first, that of the search's best trial.
+    """
+    identity = state.study["id"]
+    if state.compared is not None:
+        won = state.compared["champion"]
+        return won["job"], Title(identity, "finals", won["val_accuracy"], won["why"])
+    best = next(iter(state.ranked()), None)
+    if best is None or best.best is None:
+        return None
+    why = f"validation accuracy {best.best:.4f}, one seed"
+    return best.same_as or best.key, Title(identity, "search", best.best, why)
 
 
 def publish(uri: str, wanted: list[Publication], twins: list[tuple[str, str]], example: Path) -> dict[str, str]:
@@ -57,48 +102,82 @@ def publish(uri: str, wanted: list[Publication], twins: list[tuple[str, str]], e
         ExportError: Weights that are missing or were altered.
     """
     client = connect(uri)
-    found = {item.key: _logged(client, item) or _log(client, item, example) for item in wanted}
+    logged = {item.key: _logged(client, item) or _log(client, item, example) for item in wanted}
     for run_id, key in twins:
-        _link(client, run_id, found[key])
-    return found
+        link(client, run_id, logged[key])
+    return logged
 
 
-def crown(uri: str, item: Publication, model_uri: str, study_id: str) -> str:
-    """Registers ``item`` and moves the alias to it, unless another study's champion is better.
-
-    Returns:
-        A line for people.
-    """
+def crown(uri: str, item: Publication, model_uri: str, title: Title) -> Crowned:
+    """Registers ``item`` and moves the alias to it, unless another study's champion ``outranks`` it."""
     client = connect(uri)
     try:
         holder = client.get_model_version_by_alias(MODEL_NAME, ALIAS)
     except Exception:
         holder = None
-    if holder is not None:
-        tags = holder.tags
-        if tags.get("sweep.model_sha256") == item.sha256:
-            return f"{MODEL_NAME}@{ALIAS} is version {holder.version} already"
-        theirs = float(tags.get("val_accuracy", 0.0))
-        if tags.get("sweep.study_id") != study_id and theirs > item.val_accuracy:
-            return f"{MODEL_NAME}@{ALIAS} stays with another study's model (validation accuracy {theirs:.4f})"
-    else:
         _ensure_registered(client)
+    if holder is not None and not found(client, holder.source.removeprefix("models:/")):
+        holder = None
+    if holder is not None and outranks(holder.tags, title):
+        judge = "that finals have judged" if holder.tags.get("sweep.judged") == "finals" else "that is better"
+        theirs = float(holder.tags.get("val_accuracy", 0.0))
+        line = f"{MODEL_NAME}@{ALIAS} stays with another study's model {judge} (validation accuracy {theirs:.4f})"
+        return Crowned("", line)
     tags = {
         "sweep.model_sha256": item.sha256,
-        "sweep.study_id": study_id,
+        "sweep.study_id": title.study_id,
         "sweep.job": item.key,
-        "val_accuracy": f"{item.val_accuracy:.6f}",
+        "sweep.judged": title.judged,
+        "val_accuracy": f"{title.val_accuracy:.6f}",
     }
+    version = _version(client, item, model_uri, tags, f"{item.arch.short}; {title.why}")
+    if holder is not None and holder.version == version:
+        return Crowned(str(version), f"{MODEL_NAME}@{ALIAS} is version {version} already")
+    client.set_registered_model_alias(MODEL_NAME, ALIAS, version)
+    return Crowned(str(version), f"{MODEL_NAME}@{ALIAS} is version {version}")
+
+
+def outranks(holder: dict[str, str], title: Title) -> bool:
+    """Whether the champion with these tags keeps the alias against a model of another study.
+
+    A champion that finals have judged outranks one that a search found under a single seed, whatever their scores: the
+    best of many noisy scores looks better than it is. Between two of a kind the higher validation accuracy counts.
+    Within one study the newer judgement always holds.
+    """
+    if holder.get("sweep.study_id") == title.study_id:
+        return False
+    theirs = (holder.get("sweep.judged") == "finals", float(holder.get("val_accuracy", 0.0)))
+    return theirs > (title.judged == "finals", title.val_accuracy)
+
+
+def _version(client: Any, item: Publication, model_uri: str, tags: dict[str, str], description: str) -> Any:
+    """The version of the registered model that is ``item``: an earlier attempt's brought up to date, or a new one."""
+    query = f"name = '{MODEL_NAME}' AND tags.`sweep.model_sha256` = '{item.sha256}'"
+    for old in client.search_model_versions(query):
+        if old.source == model_uri:
+            for name, value in tags.items():
+                if old.tags.get(name) != value:
+                    client.set_model_version_tag(MODEL_NAME, old.version, name, value)
+            if old.description != description:
+                client.update_model_version(MODEL_NAME, old.version, description)
+            return old.version
+    model_id = model_uri.removeprefix("models:/")
     made = client.create_model_version(
-        MODEL_NAME,
-        source=model_uri,
-        run_id=item.run_id,
-        tags=tags,
-        description=f"{item.arch.short}; validation accuracy {item.val_accuracy:.4f}, one seed",
-        model_id=model_uri.removeprefix("models:/"),
+        MODEL_NAME, source=model_uri, run_id=item.run_id, tags=tags, description=description, model_id=model_id
     )
-    client.set_registered_model_alias(MODEL_NAME, ALIAS, made.version)
-    return f"{MODEL_NAME}@{ALIAS} is version {made.version}"
+    return made.version
+
+
+def found(client: Any, model_id: str) -> Any:
+    """The logged model of that id; None where it is gone."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_logged_model(model_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
 
 
 def _ensure_registered(client: Any) -> None:
@@ -110,7 +189,7 @@ def _ensure_registered(client: Any) -> None:
         )
 
 
-def _link(client: Any, run_id: str, model_uri: str) -> None:
+def link(client: Any, run_id: str, model_uri: str) -> None:
     """Shows a model that is logged already among the outputs of another run too."""
     from mlflow.entities import LoggedModelOutput
 
@@ -124,8 +203,8 @@ def _logged(client: Any, item: Publication) -> str:
     """The address of the model if an earlier attempt has logged it."""
     outputs = client.get_run(item.run_id).outputs
     for output in outputs.model_outputs if outputs else []:
-        model = client.get_logged_model(output.model_id)
-        if model.tags.get("sweep.model_sha256") == item.sha256 and str(model.status) == "READY":
+        model = found(client, output.model_id)
+        if model and model.tags.get("sweep.model_sha256") == item.sha256 and str(model.status) == "READY":
             return str(model.model_uri)
     return ""
 
@@ -154,7 +233,15 @@ def _log(client: Any, item: Publication, example: Path) -> str:
     model = rebuild(item.arch, item.weights.read_bytes(), name=item.key.replace("-", "_"))
     image = np.load(example, mmap_mode="r")[:1].astype(np.float32)  # (1, height, width, channels), 0-255
     probabilities = np.asarray(model(image))
-    before = client.get_run(item.run_id).info
+    run = client.get_run(item.run_id)
+    before = run.info
+    made = client.create_logged_model(  # Model.log would put it into MLflow's default experiment
+        before.experiment_id,
+        name="model",
+        source_run_id=item.run_id,
+        tags={"sweep.model_sha256": item.sha256},
+        params=run.data.params,
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         info = Model.log(
@@ -162,11 +249,11 @@ def _log(client: Any, item: Publication, example: Path) -> str:
             name="model",
             flavor=_KerasFlavor(),
             run_id=item.run_id,
+            model_id=made.model_id,
             model=model,
             signature=infer_signature(image, probabilities),
             input_example=image,
             pip_requirements=[f"{name}=={version(name)}" for name in ("mlflow", "tensorflow", "keras", "numpy")],
-            tags={"sweep.model_sha256": item.sha256},
             metadata={"classes": list(item.class_names), "input": "raw pixels, 0 to 255"},
         )
     if client.get_run(item.run_id).info.end_time != before.end_time:  # logging a model is not training

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from fmnist_sweep import data as datasets
 from fmnist_sweep import lab, proposers, publish, study, summary
@@ -18,7 +19,7 @@ from fmnist_sweep.executors.local import LocalExecutor, auto_workers, call, warm
 from fmnist_sweep.home import StudyFolder
 from fmnist_sweep.ledger import Event, Ledger
 from fmnist_sweep.proposers import Task
-from fmnist_sweep.publish import Publication
+from fmnist_sweep.publish import Crowned, Publication
 from fmnist_sweep.settings import Settings
 from fmnist_sweep.state import JobRecord, StudyState
 from fmnist_sweep.study import Plan
@@ -40,7 +41,7 @@ class Session:
         state: Of the study, after everything.
         target: Trials asked for.
         wall_s: Seconds that this run took.
-        champion: A line on the registered model; "" where there is none.
+        champion: Where the registered model's alias stands; None where there is nothing to register, or no way to.
         undelivered: Why a view is behind; "" where none is.
     """
 
@@ -48,7 +49,7 @@ class Session:
     state: StudyState
     target: int
     wall_s: float
-    champion: str
+    champion: Crowned | None
     undelivered: str
 
 
@@ -193,21 +194,23 @@ def _drain(mirrors: list[Mirror], timeout_s: float) -> str:
     return "; ".join(mirror.trouble or "a view is slow" for mirror in behind)
 
 
-def _finish(settings: Settings, scene: Scene, mirrors: list[Mirror], hooks: Hooks) -> tuple[str, str]:
+def _finish(settings: Settings, scene: Scene, mirrors: list[Mirror], hooks: Hooks) -> tuple[str, Crowned | None]:
     """Delivers the runs, then logs the kept models and moves the alias.
 
     Returns:
-        What could not be delivered, and a line on the champion.
+        What could not be delivered, and where the alias stands.
     """
     ledger, data, folder = scene.ledger, scene.data, scene.folder
     trouble = _drain(mirrors, _DELIVERY_S)
     state = StudyState.of(ledger.events())
-    best = state.ranked()[:1]
+    heir = publish.heir(state)
     wanted = [
-        job for job in state.jobs.values() if job.kept and not job.model_uri and job.run_id and job.kind != "final"
+        job
+        for job in state.jobs.values()
+        if job.kept and not job.model_uri and job.run_id and (job.kind != "final" or (heir and job.key == heir[0]))
     ]
-    if trouble or not (wanted or best):
-        return trouble, ""
+    if trouble or not (wanted or heir):
+        return trouble, None
     hooks.say(f"logging {len(wanted)} models" if wanted else "checking the champion")
     try:
         if wanted:
@@ -217,14 +220,13 @@ def _finish(settings: Settings, scene: Scene, mirrors: list[Mirror], hooks: Hook
             logged = call(publish.publish, settings.mlflow, items, twins, data.images, log=folder.log)
             for key, model_uri in logged.items():
                 ledger.append("model", key, model_uri=model_uri)
-        if not best:
-            return "", ""
-        top = StudyState.of(ledger.events()).jobs[best[0].key]
-        identity = state.study["id"]
-        item = publication(top, folder, data)
-        return "", str(call(publish.crown, settings.mlflow, item, top.model_uri, identity, log=folder.log))
+        if heir is None:
+            return "", None
+        job = StudyState.of(ledger.events()).jobs[heir[0]]
+        item = publication(job, folder, data)
+        return "", call(publish.crown, settings.mlflow, item, job.model_uri, heir[1], log=folder.log)
     except RuntimeError as error:
-        return f"models: {error}", ""
+        return f"models: {error}", None
 
 
 def publication(job: JobRecord, folder: StudyFolder, data: PreparedData) -> Publication:
@@ -241,9 +243,23 @@ def publication(job: JobRecord, folder: StudyFolder, data: PreparedData) -> Publ
         arch=job.arch,
         weights=folder.job(job.key) / "weights.npz",
         sha256=job.result.weights_sha256,
-        val_accuracy=job.result.best_val_accuracy,
         class_names=data.class_names,
     )
+
+
+def attach(settings: Settings, state: StudyState, files: Iterable[Path]) -> str:
+    """Logs files as artifacts of the study's run in MLflow, in place of those of the same names.
+
+    Returns:
+        Why they could not be delivered; "" where they were.
+    """
+    try:
+        client = connect(settings.mlflow)
+        for file in files:
+            client.log_artifact(state.views["study_run_id"], str(file))
+    except Exception as error:
+        return f"artifacts: {(str(error).splitlines() or [type(error).__name__])[0][:200]}"
+    return ""
 
 
 def move_aside(settings: Settings, name: str) -> str:

@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fmnist_sweep.arch import ArchSpec, TrainSpec
 from fmnist_sweep.ledger import Event
-from fmnist_sweep.scores import TestScore
+from fmnist_sweep.scores import TestScore, unpacked_classes
 from fmnist_sweep.trial import Kind, Report, TrialResult
 
 JobState = Literal["waiting", "running", "held", "complete", "pruned", "failed"]
@@ -30,6 +33,7 @@ class JobRecord:
         report_at: See ``TrialJob``.
         same_as: The job whose result this one shares, because its fingerprint is the same.
         state: Where it stands.
+        paused: Whether its worker was ended so that a later run goes on with it.
         attempts: Workers that were started for it.
         reports: In order.
         result: Of a job that ended well.
@@ -52,6 +56,7 @@ class JobRecord:
     report_at: tuple[float, ...]
     same_as: str = ""
     state: JobState = "waiting"
+    paused: bool = False
     attempts: int = 0
     reports: tuple[Report, ...] = ()
     result: TrialResult | None = None
@@ -87,6 +92,10 @@ class StudyState:
         wall_s: Seconds that drivers have spent on it.
         views: Facts that views recorded, by name, as MLflow's experiment.
         openings: How often the test set was opened.
+        test_set: The true classes, packed; None before the test set was opened.
+        duplicates: ``Duplicates`` as a dictionary: which test images the training file holds too; None if not known.
+        mistakes: What the leader of the finals gets wrong, as ``finals.test`` records it; None before the finals.
+        compared: The last comparison, as ``finals.record`` records it; None before the first.
         target: Trials that the last run was asked for.
         flat: The patience that the search had and the trials there were when it last went flat; (0, 0) if never.
     """
@@ -97,6 +106,10 @@ class StudyState:
     wall_s: float = 0.0
     views: dict[str, Any] = field(default_factory=dict)
     openings: int = 0
+    test_set: dict[str, Any] | None = None
+    duplicates: dict[str, Any] | None = None
+    mistakes: dict[str, Any] | None = None
+    compared: dict[str, Any] | None = None
     target: int = 0
     flat: tuple[int, int] = (0, 0)
     _last_time: float = 0.0
@@ -125,6 +138,8 @@ class StudyState:
             self.flat = (event.body["patience"], event.place)
         elif event.kind == "opened":
             self.openings += 1
+        elif event.kind in _FACTS:
+            setattr(self, event.kind, event.body)
         elif event.kind == "asked":
             self.jobs[event.job] = _asked(event)
         elif event.kind in _CHANGES:
@@ -141,6 +156,10 @@ class StudyState:
     def ranked(self) -> list[JobRecord]:
         """Complete trials, best validation accuracy first, the earlier one first where equal."""
         return sorted(self.trials("complete"), key=lambda job: (-(job.best or 0.0), job.number))
+
+    def test_labels(self) -> NDArray[np.uint8] | None:
+        """The true classes of the test images, shape (images,); None before the finals have opened the test set."""
+        return unpacked_classes(self.test_set["labels"]) if self.test_set else None
 
     def unfinished(self) -> list[JobRecord]:
         """Jobs that were asked for and have not ended, in order."""
@@ -163,7 +182,7 @@ def _asked(event: Event) -> JobRecord:
 
 
 def _started(job: JobRecord, event: Event) -> JobRecord:
-    return replace(job, state="running", attempts=event.place, started=job.started or event.time)
+    return replace(job, state="running", paused=False, attempts=event.place, started=job.started or event.time)
 
 
 def _reported(job: JobRecord, event: Event) -> JobRecord:
@@ -182,11 +201,13 @@ def _ended(job: JobRecord, event: Event) -> JobRecord:
     )
 
 
+_FACTS = ("test_set", "duplicates", "mistakes", "compared")
 _CHANGES: dict[str, Callable[[JobRecord, Event], JobRecord]] = {
     "started": _started,
     "report": _reported,
     "ended": _ended,
     "held": lambda job, event: replace(job, state="held"),  # noqa: ARG005
+    "paused": lambda job, event: replace(job, paused=True),  # noqa: ARG005
     "kept": lambda job, event: replace(job, kept=True),  # noqa: ARG005
     "dropped": lambda job, event: replace(job, kept=False),  # noqa: ARG005
     "run": lambda job, event: replace(job, run_id=event.body["run_id"]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import signal
 import urllib.request
@@ -14,8 +16,11 @@ import pytest
 from PIL import Image
 
 from fmnist_sweep import data as datasets
+from fmnist_sweep import finals
 from fmnist_sweep.data import DataSource
 from fmnist_sweep.lab import NAMES
+from fmnist_sweep.ledger import Ledger
+from fmnist_sweep.state import StudyState
 from tests.conftest import SMALL, Study
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -157,61 +162,131 @@ def test_status_agrees(finished: Study) -> None:
     assert found["in_use"] is False
 
 
-def test_export_predicts_pictures_arrays_and_idx_files(finished: Study, source: DataSource, tmp_path: Path) -> None:
-    done = finished.cli.json("export", "--study", "smoke", "--home", "home", "--out", str(tmp_path / "model"))
-    keras = done["formats"]["keras"]
-    assert keras["argmax_agreement"] == 1.0
-    assert keras["max_abs_difference"] < 1e-5
-    assert Path(keras["path"]).stat().st_size == keras["bytes"]
-    assert done["source"]["run_id"] == finished.result["best"]["run_id"]
-    manifest = json.loads((tmp_path / "model" / "manifest.json").read_text())
-    assert manifest["classes"][9] == "Ankle boot"
-    assert manifest["input"]["range"] == [0, 255]
-    images = datasets.prepare(source, tmp_path / "data").load().validation_images[:4]
-    Image.fromarray(images[0, :, :, 0]).save(tmp_path / "one.png")
-    np.save(tmp_path / "four.npy", images)
-    found = finished.cli.json(
-        "predict", str(tmp_path / "model"), str(tmp_path / "one.png"), str(tmp_path / "four.npy")
-    )["predictions"]
-    assert len(found) == 5
-    assert found[0] | {"input": ""} == found[1] | {"input": ""}
-    assert all(row["class"] == manifest["classes"][row["label"]] and 0 < row["probability"] <= 1 for row in found)
-    idx = finished.cli.json("predict", str(tmp_path / "model"), str(source.folder / "t10k-images-idx3-ubyte.gz"))
-    labels = datasets.open_test_set(source).labels
-    hits = [row["label"] == label for row, label in zip(idx["predictions"], labels, strict=True)]
-    assert sum(hits) / len(hits) > 0.6
+COMPARE = ("compare", "--study", "smoke", "--home", "home", "--top", "1", "--seeds", "2", "--tensorboard")
 
 
-def test_an_altered_export_is_refused(finished: Study, tmp_path: Path) -> None:
-    finished.cli.json("export", "--study", "smoke", "--home", "home", "--out", str(tmp_path / "m"))
-    with (tmp_path / "m" / "model.keras").open("ab") as file:
-        file.write(b"x")
-    done = finished.cli.run("predict", str(tmp_path / "m"), "x.png")
-    assert done.returncode == 1
-    assert "the manifest says" in done.stderr
+@pytest.fixture(scope="module")
+def compared(finished: Study) -> dict[str, Any]:
+    return finished.cli.json(*COMPARE)
 
 
-def test_compare_judges_on_seeds_of_its_own_and_opens_the_test_set_once(finished: Study, client: Any) -> None:
-    words = ("compare", "--study", "smoke", "--home", "home", "--top", "1", "--seeds", "2")
-    found = finished.cli.json(*words)
-    assert found["finalists"] == [f"trial-{finished.result['best']['trial']}"]
-    assert found["seeds"] == [1, 2]
-    assert found["test_openings"] == 1
-    assert len(found["pairs"]) == 4 + 3
+def state_of(finished: Study) -> StudyState:
+    ledger = Ledger(finished.home / "studies" / "smoke" / "ledger.db")
+    try:
+        return StudyState.of(ledger.events())
+    finally:
+        ledger.close()
+
+
+def test_compare_judges_on_seeds_of_its_own_and_opens_the_test_set_once(
+    finished: Study, compared: dict[str, Any], client: Any
+) -> None:
+    assert compared["finalists"] == [f"trial-{finished.result['best']['trial']}"]
+    assert compared["seeds"] == [1, 2]
+    assert compared["test_openings"] == 1
+    assert len(compared["pairs"]) == 4 + 3
     keys = {"a", "b", "mean_difference", "ci_low", "ci_high", "p_value", "verdict"}
-    assert all(keys <= pair.keys() for pair in found["pairs"])
-    assert all(pair["verdict"] == "not distinguishable" for pair in found["pairs"])  # two seeds can show nothing
-    assert [claim["verdict"] for claim in found["claims"]] == ["not decided"] * 3
-    assert "equal fingerprints" in found["claims"][2]["why"]
-    finals = {run.info.run_name: run for run in runs_of(client, finished, "final")}
-    assert len(finals) == 10
-    for net in found["nets"]:
-        for seed, accuracy in zip(found["seeds"], net["test_accuracy_by_seed"], strict=True):
-            assert finals[f"final-{net['name']}-seed{seed}"].data.metrics["test_accuracy"] == accuracy
+    assert all(keys <= pair.keys() for pair in compared["pairs"])
+    assert all(pair["verdict"] == "not distinguishable" for pair in compared["pairs"])  # two seeds can show nothing
+    assert [claim["verdict"] for claim in compared["claims"]] == ["not decided"] * 3
+    assert "equal fingerprints" in compared["claims"][2]["why"]
+    trained = {run.info.run_name: run for run in runs_of(client, finished, "final")}
+    assert len(trained) == 10
+    for net in compared["nets"]:
+        for seed, accuracy in zip(compared["seeds"], net["test_accuracy_by_seed"], strict=True):
+            assert trained[f"final-{net['name']}-seed{seed}"].data.metrics["test_accuracy"] == accuracy
     searched = [*runs_of(client, finished, "trial"), *runs_of(client, finished, "lab")]
     assert not [run for run in searched if any(name.startswith("test_") for name in run.data.metrics)]
-    again = finished.cli.json(*words)
-    assert again == found  # nothing is trained or opened twice
+
+
+def test_compare_again_does_nothing_twice_and_says_the_same_in_80_columns(
+    finished: Study, compared: dict[str, Any], client: Any
+) -> None:
+    before = state_of(finished)
+    client.delete_registered_model_alias("fmnist-sweep", "champion")  # as if it had been killed just before its end
+    done = finished.cli.run(*COMPARE, "--json")
+    assert json.loads(done.stdout) == compared
+    after = state_of(finished)
+    assert (after.openings, after.jobs, after.compared) == (before.openings, before.jobs, before.compared)
+    assert max(len(line) for line in done.stderr.splitlines() if not line.startswith("  ")) <= 80
+    for part in ("80 test images have a copy", "Champion: ", "--model champion", compared["report"], "tensorboard "):
+        assert part in done.stderr
+
+
+def test_what_is_known_of_the_test_images_is_in_the_ledger(
+    finished: Study, compared: dict[str, Any], source: DataSource
+) -> None:
+    state, labels = state_of(finished), datasets.open_test_set(source).labels
+    assert np.array_equal(state.test_labels(), labels)  # type: ignore[arg-type]
+    for net in compared["nets"]:
+        for seed, accuracy in zip(compared["seeds"], net["test_accuracy_by_seed"], strict=True):
+            tested = state.jobs[f"final-{net['name']}-seed{seed}"].tested
+            assert tested is not None
+            assert np.mean(tested.classes() == labels) == accuracy
+    assert state.duplicates is not None
+    assert compared["duplicates"]["images"] == len(state.duplicates["test"]) == 80
+    assert all(0 < net["test_accuracy_without_duplicates"] < 1 for net in compared["nets"])
+    assert [found.leader for found in [finals.recorded(state)] if found] == [compared["leader"]]
+
+
+def test_the_mistakes_of_the_leader_are_kept_as_pictures(
+    finished: Study, compared: dict[str, Any], source: DataSource
+) -> None:
+    test, mistakes = datasets.open_test_set(source), state_of(finished).mistakes
+    assert mistakes is not None
+    assert (mistakes["net"], mistakes["seeds"], len(mistakes["images"])) == (compared["leader"], 2, 60)
+    for it in mistakes["images"]:
+        picture = Image.open(io.BytesIO(base64.b64decode(it["png"])))
+        assert picture.mode == "L"
+        assert np.array_equal(np.asarray(picture), test.images[it["index"], :, :, 0])
+        assert it["label"] == test.labels[it["index"]] != it["predicted"]
+    order = [(-it["votes"], -it["probability"]) for it in mistakes["images"]]
+    assert order == sorted(order)
+
+
+def test_the_alias_moves_to_the_winner_of_the_finals(finished: Study, compared: dict[str, Any], client: Any) -> None:
+    version = client.get_model_version_by_alias("fmnist-sweep", "champion")
+    champion = compared["champion"]
+    assert str(version.version) == champion["version"]
+    assert version.tags["sweep.job"] == f"final-{champion['name']}-seed{champion['seed']}"
+    assert version.tags["sweep.judged"] == "finals"
+    assert champion["why"] in version.description
+    assert client.get_run(version.run_id).data.tags["sweep.model_sha256"] == version.tags["sweep.model_sha256"]
+    finals_logged = [run for run in runs_of(client, finished, "final") if run.outputs and run.outputs.model_outputs]
+    assert [run.info.run_id for run in finals_logged] == [version.run_id]
+    smallest = min(compared["nets"], key=lambda net: net["parameters"])  # nothing is better with two seeds
+    assert champion["name"] == smallest["name"]
+
+
+def test_a_later_run_leaves_the_alias_with_the_winner_and_export_takes_it(
+    finished: Study, compared: dict[str, Any], client: Any, tmp_path: Path
+) -> None:
+    again = finished.cli.run("run", *SMALL, "--trials", "4")
+    assert f"fmnist-sweep@champion is version {compared['champion']['version']} already" in again.stderr
+    words = ("export", "--study", "smoke", "--home", "home", "--model", "champion", "--out", str(tmp_path / "model"))
+    done = finished.cli.json(*words)
+    assert done["source"]["run_id"] == client.get_model_version_by_alias("fmnist-sweep", "champion").run_id
+
+
+def test_compare_writes_the_report_and_logs_it_with_the_study(
+    finished: Study, compared: dict[str, Any], client: Any
+) -> None:
+    page = finished.cli.folder / compared["report"]
+    assert page == finished.home / "reports" / "smoke.html"
+    (run,) = runs_of(client, finished, "study")
+    names = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert {"smoke.html", "smoke.md"} <= names
+    logged = Path(client.download_artifacts(run.info.run_id, "smoke.html"))
+    assert logged.stat().st_size > 10_000
+    assert compared["leader"] in logged.read_text()
+
+
+def test_compare_writes_the_curves_of_each_net_and_seed(finished: Study, compared: dict[str, Any]) -> None:
+    folder = finished.cli.folder / compared["tensorboard"]
+    assert folder == finished.home / "tensorboard" / "smoke"
+    expected = {f"{net['name']}-seed{seed}" for net in compared["nets"] for seed in compared["seeds"]}
+    assert {path.name for path in folder.iterdir()} == expected
+    assert all({path.name for path in run.iterdir()} == {"train", "validation"} for run in folder.iterdir())
 
 
 def test_ui_serves_the_comparison_and_ends_with_ctrl_c(finished: Study) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fmnist_sweep import finals, lab, study
+from fmnist_sweep import champion, finals, lab, report, session, study
+from fmnist_sweep.champion import Champion
 from fmnist_sweep.commands.export import read
-from fmnist_sweep.commands.run import Ended, lab_epochs, named_net, study_of
+from fmnist_sweep.commands.run import Ended, lab_epochs, named_net, study_of, where
 from fmnist_sweep.data import PreparedData
 from fmnist_sweep.display import clock
 from fmnist_sweep.finals import Contender, Findings, Standing
@@ -20,71 +22,126 @@ from fmnist_sweep.session import Scene, Work
 from fmnist_sweep.settings import Settings
 from fmnist_sweep.state import StudyState
 from fmnist_sweep.trial import Extra
+from fmnist_sweep.verdicts import PairVerdict
+from fmnist_sweep.views import tensorboard
 
 
-def compare(settings: Settings, top: int, seeds: int, *, quiet: bool, console: Console) -> Ended:
+def compare(settings: Settings, top: int, seeds: int, *, curves: bool = False, quiet: bool, console: Console) -> Ended:
     """Trains the finalists and the lab's nets on the same seeds and judges them; see the command line's ``compare``.
 
     Raises:
         SweepError: There is nothing to compare, or it can't go on.
     """
     name = settings.study or study.plan(settings).name
-    state = read(settings, name)
+    before = read(settings, name)
     planned = study.plan(replace(settings, study=name))
-    numbers = finals.seeds_of(state, seeds)
+    numbers = finals.seeds_of(before, seeds)
     nets: list[Contender] = []
+    found: list[tuple[Findings, Champion]] = []
 
-    def extras(before: StudyState, data: PreparedData) -> Sequence[Extra]:
+    def extras(state: StudyState, data: PreparedData) -> Sequence[Extra]:
         variants = lab.variants(
             input_shape=data.image_shape, classes=data.classes, epochs=lab_epochs(settings, planned)
         )
-        nets.extend(finals.contenders(before, top, variants))
+        nets.extend(finals.contenders(state, top, variants))
         return finals.extras(nets, numbers)
 
     def finale(scene: Scene) -> None:
-        finals.test(nets, numbers, scene.ledger, scene.folder, scene.source)
+        finals.test(nets, numbers, scene.ledger, scene.folder, scene.source, scene.data)
+        state = StudyState.of(scene.ledger.events())
+        findings = finals.judge(state, nets, numbers)
+        winner = champion.choose(findings, state)
+        finals.record(scene.ledger, nets, numbers, winner.to_dict())
+        found.append((findings, winner))
 
-    target = len(state.trials())
-    ended = study_of(settings, planned, Work(target, extras, finale), quiet, console, results=False)
-    if ended.session.outcome != "done":
-        return ended
-    findings = finals.judge(ended.session.state, nets, numbers)
+    work = Work(len(before.trials()), extras, finale)
+    ended = study_of(settings, planned, work, quiet, console, results=False)
+    return _told(ended, settings, *found[0], curves, quiet, console) if found else ended
+
+
+def _told(
+    ended: Ended,
+    settings: Settings,
+    findings: Findings,
+    winner: Champion,
+    curves: bool,
+    quiet: bool,
+    console: Console,
+) -> Ended:
+    """Writes report and curves, and says what was found and where it is."""
+    state, crowned = ended.session.state, ended.session.champion
+    page, beside = report.write(settings.home.reports, state, findings)
+    trouble = ended.session.undelivered or session.attach(settings, state, (page, beside))
+    shown = settings.home.tensorboard / state.study["name"] if curves else None
+    if shown is not None:
+        tensorboard.write(shown, finals.runs(state, findings))
     if not quiet:
-        show(console, findings)
-    return replace(ended, result=as_json(findings))
+        show(console, findings, state)
+        console.print()
+        console.print(Text(f"Champion: {winner.name}, its model of seed {winner.seed}: {winner.why}."))
+        if crowned is not None:
+            console.print(f"{crowned.line}.", highlight=False)
+        _next(console, where(settings, state), page, shown)
+    if trouble and not ended.session.undelivered:
+        console.print(f"[bold]not delivered:[/] {trouble}; the same command delivers it", soft_wrap=True)
+    result = as_json(findings, state)
+    result["champion"] = {
+        "name": winner.name,
+        "seed": winner.seed,
+        "version": crowned.version or None if crowned else None,
+        "why": winner.why,
+    }
+    result["report"] = str(page)
+    result["tensorboard"] = str(shown) if shown else None
+    return replace(ended, result=result, code=1 if trouble else ended.code)
 
 
-def as_json(findings: Findings) -> dict[str, Any]:
-    """The object that ``compare --json`` prints."""
+def as_json(findings: Findings, state: StudyState) -> dict[str, Any]:
+    """What ``compare --json`` prints of the findings."""
     return {
-        "finalists": [it.contender.name for it in findings.standings if it.contender.name.startswith("trial-")],
+        "finalists": [it.contender.name for it in findings.standings if finals.is_trial(it.contender.name)],
         "seeds": list(findings.seeds),
         "pairs": [pair.to_dict() for pair in findings.pairs],
         "claims": [claim.to_dict() for claim in findings.claims],
         "test_openings": findings.openings,
         "leader": findings.leader,
         "verdict": findings.sentence,
-        "nets": [
-            {
-                "name": it.contender.name,
-                "net": it.contender.arch.short,
-                "parameters": it.parameters,
-                "flops": it.flops,
-                "val_accuracy_in_search": it.contender.searched,
-                "val_accuracy": it.val_accuracy,
-                "test_accuracy": it.mean,
-                "test_accuracy_sd": it.spread,
-                "test_accuracy_by_seed": list(it.test_accuracy),
-                "latency_ms": it.latency_ms,
-                "batch_latency_ms": it.batch_latency_ms,
-                "train_s": it.train_s,
-            }
-            for it in findings.standings
-        ],
+        "duplicates": _duplicates_as_json(findings, state),
+        "nets": [_net_as_json(it) for it in findings.standings],
     }
 
 
-def show(console: Console, findings: Findings) -> None:
+def _duplicates_as_json(findings: Findings, state: StudyState) -> dict[str, Any] | None:
+    known = state.duplicates
+    if known is None:
+        return None
+    changed = [
+        {"a": found.a, "b": found.b, "verdict": found.verdict, "without_duplicates": apart.verdict}
+        for found, apart in findings.changed
+    ]
+    counts = {name: known[name] for name in ("exact", "near", "method")}
+    return {"images": len(known["test"]), **counts, "verdicts_changed": changed}
+
+
+def _net_as_json(it: Standing) -> dict[str, Any]:
+    return {
+        "name": it.contender.name,
+        "net": it.contender.arch.short,
+        "parameters": it.parameters,
+        "flops": it.flops,
+        "val_accuracy_in_search": it.contender.searched,
+        "val_accuracy": it.val_accuracy,
+        "test_accuracy": it.mean,
+        "test_accuracy_sd": it.spread,
+        "test_accuracy_by_seed": list(it.test_accuracy),
+        "test_accuracy_without_duplicates": it.accuracy_without_duplicates,
+        "latency_ms": it.latency_ms,
+        "batch_latency_ms": it.batch_latency_ms,
+        "train_s": it.train_s,
+    }
+
+
+def show(console: Console, findings: Findings, state: StudyState) -> None:
     """Prints what the finals found: the verdict first."""
     console.print()
     console.print(Text(f"{findings.sentence}.", style="bold"))
@@ -98,7 +155,9 @@ def show(console: Console, findings: Findings) -> None:
     )
     console.print()
     console.print(_pairs(findings))
-    console.print("Differences in points of test accuracy with 95 % intervals; verdicts hold for all pairs together.")
+    console.print("Differences of test accuracy with 95 % intervals; verdicts hold for all pairs together.")
+    for line in _without_duplicates(findings, state):
+        console.print(Text(line))
     console.print()
     for place, claim in enumerate(findings.claims, start=1):
         console.print(
@@ -123,7 +182,7 @@ def _nets(standings: Sequence[Standing]) -> Table:
 def _pairs(findings: Findings) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("pair", overflow="fold")
-    for name in ("difference", "interval", "p"):
+    for name in ("points", "interval", "p"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for pair in findings.pairs:
@@ -135,3 +194,41 @@ def _pairs(findings: Findings) -> Table:
             pair.verdict,
         )
     return table
+
+
+def _without_duplicates(findings: Findings, state: StudyState) -> Iterator[str]:
+    known = state.duplicates
+    if known is None:
+        return
+    images = len(known["test"])
+    yield ""
+    counted = "1 test image has" if images == 1 else f"{images} test images have"
+    yield (
+        f"{counted} a copy, or nearly one, among the training and validation images "
+        f"({known['exact']} exact, {known['near']} near)."
+    )
+    if not images:
+        return
+    means = [
+        f"{it.contender.name} {100 * it.accuracy_without_duplicates:.2f}"
+        for it in findings.standings
+        if it.accuracy_without_duplicates is not None
+    ]
+    yield f"Test accuracy without them: {', '.join(means)}. {_changes(findings.changed)}"
+
+
+def _changes(changed: Sequence[tuple[PairVerdict, PairVerdict]]) -> str:
+    told = [f"{found.a} - {found.b}: {found.verdict}, without them {apart.verdict}" for found, apart in changed]
+    return f"Verdicts that change: {'; '.join(told)}." if told else "No verdict changes without them."
+
+
+def _next(console: Console, place: str, page: Path, shown: Path | None) -> None:
+    console.print("\nNext:", highlight=False)
+    console.print(f"  {page}   the report, for a browser", soft_wrap=True, highlight=False)
+    console.print(
+        f"  python -m fmnist_sweep export{place} --model champion   take the champion away",
+        soft_wrap=True,
+        highlight=False,
+    )
+    if shown is not None:
+        console.print(f"  tensorboard --logdir {shown}   the curves", soft_wrap=True, highlight=False)

@@ -183,15 +183,21 @@ def show(console: Console, ended: Session, settings: Settings, url: str) -> None
     if epochs:
         console.print(f"Pruning saved {epochs:.0f} epochs, {clock(seconds)} of training.", highlight=False)
     if ended.champion:
-        console.print(f"{ended.champion}.", highlight=False)
-    home = "" if settings.home.path.name == "fmnist_runs" else f" --home {settings.home.path}"
-    name = "" if state.study["name"] == "default" else f" --study {state.study['name']}"
+        console.print(f"{ended.champion.line}.", highlight=False)
+    place = where(settings, state)
     console.print("\nNext:", highlight=False)
     if state.ranked():
-        console.print(f"  python -m fmnist_sweep export{home}{name}   take the best model away", soft_wrap=True)
-    console.print(f"  python -m fmnist_sweep ui{home}{name}   compare in MLflow", soft_wrap=True)
+        console.print(f"  python -m fmnist_sweep export{place}   take the best model away", soft_wrap=True)
+    console.print(f"  python -m fmnist_sweep ui{place}   compare in MLflow", soft_wrap=True)
     if url and not url.startswith(LOCAL_UI):
         console.print(f"  {url}", soft_wrap=True, highlight=False)
+
+
+def where(settings: Settings, state: StudyState) -> str:
+    """The options that name home and study, as they are to be typed after a command."""
+    home = "" if settings.home.path.name == "fmnist_runs" else f" --home {settings.home.path}"
+    name = "" if state.study["name"] == "default" else f" --study {state.study['name']}"
+    return f"{home}{name}"
 
 
 def named_net(name: Text, net: str) -> Group:

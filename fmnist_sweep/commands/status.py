@@ -34,7 +34,7 @@ def status(settings: Settings, *, watch: bool, console: Console) -> dict[str, An
                 live.update(_page(state, settings), refresh=True)
     console.print(_page(state, settings))
     target = state.target
-    session = Session(_FINISHED, state, target, state.wall_s, "", "")
+    session = Session(_FINISHED, state, target, state.wall_s, None, "")
     found = summary.as_json(state, settings, target, state.wall_s, address(settings, session))
     found["in_use"] = settings.home.study(name).in_use
     found["running"] = [

@@ -1,0 +1,73 @@
+"""Who wins the finals: a rule on what they found, and the model that stands for the winner."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fmnist_sweep.finals import Findings, Standing, is_trial, job_key
+from fmnist_sweep.state import StudyState
+
+
+@dataclass(frozen=True, slots=True)
+class Champion:
+    """The net that wins the finals, and one of its models.
+
+    Attributes:
+        name: Of the net, as in ``trial-7`` or ``lab-cnn3``.
+        seed: The final's that the model is of.
+        job: That final.
+        val_accuracy: Of the net: the mean of its finals after their last epoch, 0 to 1.
+        why: For people, as part of a sentence.
+    """
+
+    name: str
+    seed: int
+    job: str
+    val_accuracy: float
+    why: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return asdict(self)
+
+
+def choose(findings: Findings, state: StudyState) -> Champion:
+    """Names the champion.
+
+    The rule. A finalist that the verdicts call better than every one of the lab's nets wins, the leader by validation
+    before others. If there is none, the smallest net wins: of the leader and the lab's nets, those that no verdict
+    calls worse than another of them, the one with the fewest parameters (what can't be told apart should not cost
+    more). A net that is worse than another of these never wins.
+
+    The model is the one whose seed has the highest validation accuracy after the last epoch; the test set has no
+    say in it.
+    """
+    winner, why = _winner(findings)
+    accuracies = {
+        seed: state.jobs[job_key(winner.contender.name, seed)].reports[-1].val_accuracy for seed in findings.seeds
+    }
+    seed = max(accuracies, key=lambda it: accuracies[it])
+    final = state.jobs[job_key(winner.contender.name, seed)]
+    return Champion(winner.contender.name, seed, final.same_as or final.key, winner.val_accuracy, why)
+
+
+def _winner(findings: Findings) -> tuple[Standing, str]:
+    finalists = [it for it in findings.standings if is_trial(it.contender.name)]
+    rivals = [it for it in findings.standings if not is_trial(it.contender.name)]
+    better = {(pair.a, pair.b) for pair in findings.pairs if pair.verdict == "better"}
+    better |= {(pair.b, pair.a) for pair in findings.pairs if pair.verdict == "worse"}
+    for it in finalists:
+        if all((it.contender.name, rival.contender.name) in better for rival in rivals):
+            return it, "better than each of the lab's nets" if rivals else "there is no net of the lab's beside it"
+    beside = [finalists[0], *rivals]
+    names = [it.contender.name for it in beside]
+    unbeaten = [it for it in beside if not any((name, it.contender.name) in better for name in names)]
+    first, *others = sorted(unbeaten, key=lambda it: it.parameters)
+    reason = "it alone is worse than none of the others"
+    if others:
+        larger = ", ".join(f"{it.contender.name} ({it.parameters:,})" for it in others)
+        reason = (
+            f"of those that are worse than none, its {first.parameters:,} parameters are the fewest, before {larger}"
+        )
+    return first, f"no finalist is better than each of the lab's nets; {reason}"
