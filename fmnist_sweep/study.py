@@ -141,7 +141,9 @@ def _identity(planned: Plan, settings: Settings, source: DataSource, data: Prepa
 
 def _compared(identity: dict[str, Any]) -> dict[str, Any]:
     """What must be the same in every run of a study, by dotted key."""
-    config = SweepConfig.model_validate(identity["config"]).model_dump(mode="json")  # keys that came later: as by default
+    config = SweepConfig.model_validate(identity["config"]).model_dump(
+        mode="json"
+    )  # a key that came later: its default
     flat = dict(_flat("", {**config, "seed": identity["seed"], "data files": identity["data"]}))
     flat["data.train_images"] = identity["train_images"]
     return {key: value for key, value in flat.items() if not key.startswith(_FREE)}

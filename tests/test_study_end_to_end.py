@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
+import shutil
 import signal
+import sqlite3
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,7 @@ from fmnist_sweep.data import DataSource
 from fmnist_sweep.lab import NAMES
 from fmnist_sweep.ledger import Ledger
 from fmnist_sweep.state import StudyState
-from tests.conftest import SMALL, Study
+from tests.conftest import SMALL, Cli, Study
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -319,3 +322,16 @@ def test_fresh_starts_anew_and_keeps_the_old_study(finished: Study) -> None:
     assert second["best"]["run_id"] != first["best"]["run_id"]
     old = finished.cli.json("status", "--study", studies[1], *home)
     assert old["best"] == first["best"]
+
+
+def test_a_study_begun_by_an_older_release_goes_on(finished: Study, tmp_path: Path) -> None:
+    """A key that the sweep file's format gained later counts as its default."""
+    shutil.copytree(finished.home, tmp_path / "home")
+    with contextlib.closing(sqlite3.connect(tmp_path / "home" / "studies" / "smoke" / "ledger.db")) as ledger, ledger:
+        ((text,),) = ledger.execute("SELECT body FROM events WHERE kind = 'study'").fetchall()
+        body = json.loads(text)
+        del body["config"]["study"]["patience"]
+        ledger.execute("UPDATE events SET body = ? WHERE kind = 'study'", (json.dumps(body),))
+    result = Cli(tmp_path, finished.cli.data_dir).json("run", *SMALL, "--trials", "4")
+    assert result["trials"] == finished.result["trials"]
+    assert result["best"]["run_id"] == finished.result["best"]["run_id"]

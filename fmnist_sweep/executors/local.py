@@ -159,7 +159,7 @@ def call(function: Callable[..., Any], *args: Any, log: Path) -> Any:
     for attempt in range(_CALLS):
         try:
             good, value = _called(function, args, log)
-        except _CallDied as died:
+        except _CallDiedError as died:
             if attempt == _CALLS - 1:
                 raise RuntimeError(f"{died}, {_CALLS} times") from None
         else:
@@ -169,7 +169,7 @@ def call(function: Callable[..., Any], *args: Any, log: Path) -> Any:
     return value
 
 
-class _CallDied(Exception):
+class _CallDiedError(Exception):
     pass
 
 
@@ -184,7 +184,7 @@ def _called(function: Callable[..., Any], args: tuple[Any, ...], log: Path) -> t
         answer: tuple[bool, Any] = ours.recv()
     except EOFError:
         process.join()
-        raise _CallDied(_cause(process.exitcode)) from None
+        raise _CallDiedError(_cause(process.exitcode)) from None
     process.join()
     return answer
 
