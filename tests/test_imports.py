@@ -18,15 +18,24 @@ PACKAGE = "fmnist_sweep"
 
 # From the bottom to the top: a module may import what stands before it.
 LAYERS = {
-    "values": "errors quiet checks arch arithmetic lab schema mistakes config space scores stats verdicts",
+    "values": "errors quiet checks arch arithmetic lab schema mistakes config space scores duplicates stats verdicts",
     "files and state": "durable sqlite_birth fetch data home settings ledger trial state pruning estimate",
     "training": "model augment train testing",
     "executors": "executors.base executors executors.worker executors.inline executors.local executors.preload",
     "proposers": "proposers.base proposers.grid proposers.optuna proposers.keras_tuner proposers.make proposers",
-    "views": "views.mirror views views.optuna_storage views.mlflow_client views.mlflow_runs",
-    "a study": "driver provenance study exporting publish summary finals session",
-    "commands": "display commands commands.export commands.listing commands.preview commands.predict commands.run",
-    "command line": "commands.status commands.ui commands.compare options cli __main__",
+    "views": "views.mirror views views.optuna_storage views.mlflow_client views.shown views.mlflow_runs "
+    "views.seen views.mlflow_seen views.optuna_seen views.tensorboard",
+    "a study": "driver provenance study "
+    "exporting.base exporting.keras exporting.saved_model exporting.onnx exporting.litert exporting.formats "
+    "exporting.checks exporting.accuracy exporting.manifest exporting.card exporting.examples exporting.folder "
+    "exporting publish summary finals champion session",
+    "the report": "display report.parts report.nets report.search report.importance report.images report.origin "
+    "report.facts report.says report.look report.final_charts report.search_charts report.page report.text report",
+    "the doctor": "doctor.words doctor.findings doctor.records doctor.models doctor.trials doctor.comparison "
+    "doctor.files doctor.look doctor.recover doctor.mend doctor.visit doctor",
+    "commands": "commands commands.export commands.listing commands.preview commands.predict commands.run",
+    "command line": "commands.status commands.ui commands.compare commands.report commands.doctor options app "
+    "cli_studies cli_tools cli __main__",
 }
 ORDER = [name for layer in LAYERS.values() for name in layer.split()]
 UPWARD_WHEN_CALLED = {("trial", "train")}  # so that TensorFlow loads in the worker alone
@@ -34,23 +43,30 @@ UPWARD_WHEN_CALLED = {("trial", "train")}  # so that TensorFlow loads in the wor
 # By foreign library: the modules that may import it at once, and those that may when a function is called.
 ANYWHERE = set(ORDER)
 COMMANDS = {name for name in ORDER if name.startswith("commands.")}
-LATER_KERAS = {"publish", "exporting", "commands.predict", "quiet"}
+EXPORTING = {f"exporting.{name}" for name in ("keras", "saved_model", "litert", "checks")}
+LATER_KERAS = {"publish", "quiet", *EXPORTING}
 VIEWS = {"views.mlflow_client", "views.mlflow_runs", "views.optuna_storage"}
 OWNERS: dict[str, tuple[set[str], set[str]]] = {
     "keras": ({"model", "train", "augment"}, LATER_KERAS),
     "tensorflow": ({"model", "train", "augment"}, LATER_KERAS),
-    "optuna": ({"proposers.optuna", "views.optuna_storage"}, set()),
+    "optuna": ({"proposers.optuna", "views.optuna_storage", "views.optuna_seen", "report.importance"}, set()),
     "sqlalchemy": ({"views.optuna_storage"}, set()),
-    "mlflow": (set(), {*VIEWS, "publish"}),
+    "mlflow": (set(), {*VIEWS, "publish", "doctor.recover"}),
     "pydantic": ({"schema", "mistakes", "config"}, set()),
-    "typer": ({"cli", "options"}, set()),
-    "rich": ({"display", *COMMANDS}, {"cli"}),
+    "typer": ({"app", "options", "cli_studies", "cli_tools", "cli"}, set()),
+    "rich": ({"display", *COMMANDS}, {"app"}),
     "scipy": (set(), {"stats", "verdicts"}),
     "keras_tuner": ({"proposers.keras_tuner"}, set()),
-    "threadpoolctl": ({"proposers.keras_tuner"}, set()),
+    "threadpoolctl": ({"proposers.keras_tuner"}, {"estimate"}),
     "requests": (set(), {"fetch", "views.mlflow_client"}),
     "urllib3": (set(), {"fetch"}),
-    "PIL": (set(), {"commands.predict"}),
+    "PIL": (set(), {"commands.predict", "testing"}),
+    "tensorboard": (set(), {"views.tensorboard"}),
+    "plotly": ({"report.look", "report.final_charts", "report.search_charts", "report.page"}, set()),
+    "jinja2": ({"report.page"}, set()),
+    "markupsafe": ({"report.page"}, set()),
+    "onnxruntime": (set(), {"exporting.onnx"}),
+    "ai_edge_litert": (set(), {"exporting.litert"}),
     "numpy": (ANYWHERE, ANYWHERE),
     "mlflow_server": (COMMANDS, COMMANDS),
 }
@@ -147,7 +163,7 @@ def test_what_is_not_at_once() -> None:
 
 @pytest.mark.parametrize("words", [["--help"], ["run", "--help"]])
 def test_help_loads_nothing_heavy(words: list[str]) -> None:
-    heavy = ("tensorflow", "keras", "mlflow", "ray", "keras_tuner", "optuna", "pandas", "scipy")
+    heavy = ("tensorflow", "keras", "mlflow", "ray", "keras_tuner", "optuna", "pandas", "scipy", "plotly")
     code = (
         "import sys; from fmnist_sweep import cli\n"
         "try: cli.main()\n"

@@ -19,6 +19,7 @@ class Board:
     """A view that notes what it is shown, and is away for as many tries as it is told."""
 
     name = "the board"
+    shows = frozenset({"fact"})
 
     def __init__(self, away: int = 0, opening: Exception | None = None) -> None:
         self.away = away

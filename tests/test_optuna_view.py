@@ -98,6 +98,22 @@ def test_a_trial_that_ends_in_a_later_run(ledger: Ledger, uri: str) -> None:
     assert list(found.intermediate_values) == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("kind", ["held", "paused"])
+def test_a_trial_that_nothing_trains_waits(ledger: Ledger, uri: str, kind: str) -> None:
+    ledger.append(kind, "trial-0003", 1)
+    assert feed(ledger, uri)[3].state == TrialState.WAITING
+    ledger.append("started", "trial-0003", 2)
+    assert feed(ledger, uri)[3].state == TrialState.RUNNING
+    ledger.append("paused", "trial-0003", 2)
+    ledger.append("ended", "trial-0003", state="pruned", result=asdict(TrialResult.so_far(curve(proposals()[3])[:1])))
+    assert feed(ledger, uri)[3].state == TrialState.PRUNED
+
+
+def test_a_trial_that_was_asked_for_waits_too(ledger: Ledger, uri: str) -> None:
+    ledger.append("asked", "trial-0004", **asked(4, proposals()[4]))
+    assert feed(ledger, uri)[4].state == TrialState.WAITING
+
+
 @pytest.mark.parametrize("whose", ["of another ledger", "of somebody else"])
 def test_another_study_of_that_name_is_left_alone(ledger: Ledger, uri: str, tmp_path: Path, whose: str) -> None:
     if whose == "of another ledger":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
 from fmnist_sweep.errors import FatalError
@@ -23,6 +23,11 @@ class View(Protocol):
         """Names the view in the ledger and to people."""
         ...
 
+    @property
+    def shows(self) -> frozenset[str]:
+        """Kinds of events that change what it shows."""
+        ...
+
     def open(self, past: list[Event]) -> None:
         """Connects; ``past`` is the whole ledger so far, with what this view recorded in it.
 
@@ -40,6 +45,19 @@ class View(Protocol):
             Exception: The view is away; the event is taken again later.
         """
         ...
+
+
+def replay(view: View, events: Iterable[Event], jobs: Collection[str]) -> None:
+    """Shows in an open view all that happened to ``jobs`` once more; "" stands for the study itself.
+
+    Raises:
+        Exception: The view is away.
+    """
+    state = StudyState()
+    for event in events:
+        state.apply(event)
+        if event.job in jobs and event.kind in view.shows:
+            view.take(event, state)
 
 
 class Mirror:

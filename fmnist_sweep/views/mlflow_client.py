@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fmnist_sweep.errors import TrackingError
-from fmnist_sweep.sqlite_birth import born
+from fmnist_sweep.sqlite_birth import born, file_of
 from fmnist_sweep.views.optuna_storage import masked
 
 _SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
@@ -64,6 +64,7 @@ def connect(uri: str) -> Any:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # standard output is for --json
     if is_local(uri):  # MLflow's own default is a folder mlruns wherever one happens to stand
         os.environ["_MLFLOW_SERVER_ARTIFACT_ROOT"] = str(Path(uri.split("///", 1)[-1]).parent / "mlartifacts")
     for logger in ("mlflow", "alembic"):
@@ -74,6 +75,12 @@ def connect(uri: str) -> Any:
     born(uri, lambda unborn: mlflow.MlflowClient(tracking_uri=unborn).search_experiments(max_results=1))
     mlflow.set_tracking_uri(uri)  # some of MLflow's calls know no other way to say it
     return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def address(uri: str, home: Path) -> str:
+    """``uri`` as the ledger has it: without a password, and "" for the store under home, which may be moved."""
+    path = file_of(uri)
+    return "" if path is not None and path.parent.resolve() == home.resolve() else masked(uri)
 
 
 def is_local(uri: str) -> bool:

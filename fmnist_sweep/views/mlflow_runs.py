@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import getpass
 import json
-import math
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from fmnist_sweep import arithmetic
-from fmnist_sweep.arch import contract_params
 from fmnist_sweep.errors import TrackingError
 from fmnist_sweep.ledger import Event, Ledger
 from fmnist_sweep.state import JobRecord, StudyState
-from fmnist_sweep.views.mlflow_client import connect, is_local
+from fmnist_sweep.trial import Report
+from fmnist_sweep.views import shown
+from fmnist_sweep.views.mlflow_client import address, connect, is_local
 from fmnist_sweep.views.optuna_storage import masked
-
-STUDY_RUN = "study"
+from fmnist_sweep.views.shown import STUDY_RUN
 
 
 class MlflowView:
@@ -34,6 +34,7 @@ class MlflowView:
     """
 
     name = "MLflow"
+    shows = frozenset({"study", "summary", "started", "report", "held", "paused", "ended", "tested"})
 
     def __init__(self, uri: str, ledger: Ledger, artifacts: Path, about: dict[str, str]) -> None:
         self._uri = uri
@@ -44,6 +45,9 @@ class MlflowView:
         self._study: dict[str, Any] = {}
         self._experiment = ""
         self._runs: dict[str, str] = {}
+        self._told: Counter[tuple[str, str]] = Counter()  # ids recorded so far, by kind and job
+        self._unclear: set[str] = set()  # jobs whose run is to be described again
+        self._past = 0  # seq of the last event that an earlier driver may have shown in part
         self._uncertain = True  # whether a run may exist whose making was never recorded
 
     def open(self, past: list[Event]) -> None:
@@ -54,6 +58,7 @@ class MlflowView:
         except Exception as error:
             raise TrackingError(f"--tracking-uri {masked(self._uri)}: {str(error).splitlines()[0]}") from None
         for event in past:
+            self._past = event.seq
             if event.kind == "study":
                 self._study = event.body
             elif event.kind == "run":
@@ -61,12 +66,19 @@ class MlflowView:
             elif event.kind == "view":
                 self._experiment = event.body.get("experiment_id", self._experiment)
                 self._runs |= {STUDY_RUN: event.body["study_run_id"]} if "study_run_id" in event.body else {}
+            self._told[event.kind, event.job] += 1
         if not self._experiment:
             self._experiment = self._make_experiment()
-            self._ledger.append("view", "", 0, experiment_id=self._experiment)
+            where = address(self._uri, self._artifacts.parent)
+            self._record("view", "", experiment_id=self._experiment, tracking_uri=where)
+
+    def describe_again(self, jobs: Iterable[str]) -> None:
+        """Lets the next event of each of these jobs show all that is known of it beforehand, as the first one did."""
+        self._unclear.update(jobs)
 
     def take(self, event: Event, state: StudyState) -> None:
         """See ``View``."""
+        self._uncertain |= event.seq <= self._past
         try:
             if event.kind == "study":
                 self._begin_study(event)
@@ -91,8 +103,7 @@ class MlflowView:
         elif event.kind == "ended":
             self._end(self._run_of(event, job), event, job)
         elif event.kind == "tested":
-            values = {"test_accuracy": event.body["accuracy"], "test_loss": event.body["loss"]}
-            self._log(self._run_of(event, job), values, 0, event.time, {})
+            self._log(self._run_of(event, job), shown.tested_metrics(job), 0, event.time)
 
     def _make_experiment(self) -> str:
         name, identity = self._study["name"], self._study["id"]
@@ -116,17 +127,24 @@ class MlflowView:
         return str(found.experiment_id)
 
     def _begin_study(self, event: Event) -> None:
-        study = event.body
-        tags = {"sweep.kind": "study", "sweep.net": "", "mlflow.note.content": study["title"], **self._source_tags()}
-        run = self._run(STUDY_RUN, f"study {study['name']}", tags, event.time)
-        params = {"seed": study["seed"], "train_images": study["train_images"], "data": study["data"]}
-        self._log(run, {}, 0, event.time, {**params, **study["versions"]})
+        self._client.set_terminated(self._study_run(event.time), "FINISHED", end_time=_ms(event.time))
+
+    def _study_run(self, when: float) -> str:
+        """The run that stands for the study, made when it is first needed."""
+        known = self._runs.get(STUDY_RUN, "")
+        if known and STUDY_RUN not in self._unclear:
+            return known
+        study, tags = self._study, shown.study_tags(self._study)
+        note = {"mlflow.note.content": study["title"]}
+        run = known or self._run(STUDY_RUN, f"study {study['name']}", {**tags, **note, **self._source_tags()}, when)
+        self._log(run, {}, 0, when, shown.study_params(study), tags if known else {})
         self._client.log_text(run, json.dumps(study["config"], indent=2), "sweep.json")
         self._client.log_text(run, study["environment"], "environment.txt")
-        self._client.set_terminated(run, "FINISHED", end_time=_ms(event.time))
+        self._keep(STUDY_RUN, run, known)
+        return run
 
     def _summarise(self, event: Event) -> None:
-        run = self._runs[STUDY_RUN]
+        run = self._study_run(event.time)
         text = event.body["markdown"]
         self._client.set_tag(run, "mlflow.note.content", text)
         self._client.set_experiment_tag(self._experiment, "mlflow.note.content", text)
@@ -135,45 +153,41 @@ class MlflowView:
 
     def _run_of(self, event: Event, job: JobRecord) -> str:
         """The run of ``job``, made at its first event, with all that is known beforehand."""
-        if job.key in self._runs:
-            return self._runs[job.key]
-        tags = {
-            "sweep.kind": job.kind,
-            "sweep.trial": str(job.number) if job.kind == "trial" else job.key,
-            "sweep.state": "running",
-            "sweep.fingerprint": job.fingerprint,
-            "sweep.net": job.arch.short,
-            **self._source_tags(),
-        }
-        if job.same_as:
-            tags["sweep.same_as"] = job.same_as
-        if job.key in self._about:
-            tags["mlflow.note.content"] = self._about[job.key]
+        known = self._runs.get(job.key, "")
+        if known and job.key not in self._unclear:
+            return known
+        tags = shown.birth_tags(self._study, job)
+        extra = {"mlflow.note.content": self._about[job.key]} if job.key in self._about else {}
         name = f"trial {job.number} · {job.arch.short}" if job.kind == "trial" else job.key
-        run = self._run(job.key, name, tags, event.time)
-        cost = arithmetic.cost(job.arch)
-        params = {**contract_params(job.arch, job.train), "train_images": self._study["train_images"]}
-        self._log(run, {"parameters": cost.parameters, "flops": cost.flops}, 0, event.time, params)
+        run = known or self._run(job.key, name, {**tags, **extra, **self._source_tags()}, event.time)
+        values = shown.birth_metrics(job)
+        self._log(run, values, 0, event.time, shown.params(self._study, job), tags if known else {})
         self._log_data(run)
+        self._keep(job.key, run, known)
         return run
 
     def _run(self, key: str, name: str, tags: dict[str, str], when: float) -> str:
         """Makes the run of ``key``, or finds the one whose making was not recorded."""
-        if key in self._runs:
-            return self._runs[key]
-        run = self._find(key) if self._uncertain else ""
-        if not run:
-            identity = {"sweep.study": self._study["name"], "sweep.study_id": self._study["id"], "sweep.job": key}
-            made = self._client.create_run(
-                self._experiment, start_time=_ms(when), run_name=name, tags={**tags, **identity}
-            )
-            run = made.info.run_id
+        found = self._find(key) if self._uncertain or key in self._unclear else ""
+        if found:
+            return found
+        made = self._client.create_run(self._experiment, start_time=_ms(when), run_name=name, tags=tags)
+        return str(made.info.run_id)
+
+    def _keep(self, key: str, run: str, known: str) -> None:
+        """Records a run, unless it is known, once all that its first event shows is there."""
         self._runs[key] = run
+        self._unclear.discard(key)
+        if known:
+            return
         if key == STUDY_RUN:
-            self._ledger.append("view", "", 1, study_run_id=run)
+            self._record("view", "", study_run_id=run)
         else:
-            self._ledger.append("run", key, run_id=run)
-        return run
+            self._record("run", key, run_id=run)
+
+    def _record(self, kind: str, job: str, **body: str) -> None:
+        self._ledger.append(kind, job, self._told[kind, job], **body)
+        self._told[kind, job] += 1
 
     def _find(self, key: str) -> str:
         query = f"tags.`sweep.study_id` = '{self._study['id']}' AND tags.`sweep.job` = '{key}'"
@@ -181,37 +195,30 @@ class MlflowView:
         return str(found[0].info.run_id) if found else ""
 
     def _report(self, run: str, event: Event) -> None:
-        names = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
-        values = {name: event.body[name] for name in names}
-        self._log(run, values, math.floor(event.body["epoch"]), event.time, {})
+        report = Report(place=event.place, **event.body)
+        values = {name: getattr(report, name) for name in shown.CURVES}
+        self._log(run, values, shown.step(report), event.time)
 
     def _end(self, run: str, event: Event, job: JobRecord) -> None:
-        result = job.result
-        if result is not None:
-            values = {
-                "best_val_accuracy": result.best_val_accuracy,
-                "best_epoch": result.best_epoch,
-                "epochs_trained": result.epoch,
-                "train_s": result.train_s,
-                "images_per_s": result.images_per_s,
-                "peak_memory_bytes": float(result.peak_bytes),
-            }
-            self._log(run, values, 0, event.time, {})
-            if result.weights_sha256 and not job.same_as:
-                self._client.set_tag(run, "sweep.model_sha256", result.weights_sha256)
-        if job.reason:
-            self._client.set_tag(run, "sweep.reason", job.reason)
-        self._client.set_tag(run, "sweep.state", job.state)
-        status = "FAILED" if job.state == "failed" else "FINISHED"
-        self._client.set_terminated(run, status, end_time=_ms(event.time))
+        self._log(run, shown.end_metrics(job), 0, event.time, tags=shown.end_tags(job))
+        self._client.set_terminated(run, shown.status(job), end_time=_ms(event.time))
 
-    def _log(self, run: str, values: dict[str, float], step: int, when: float, params: dict[str, Any]) -> None:
-        from mlflow.entities import Metric, Param
+    def _log(
+        self,
+        run: str,
+        values: dict[str, float],
+        step: int,
+        when: float,
+        params: dict[str, str] | None = None,
+        tags: dict[str, str] | None = None,
+    ) -> None:
+        from mlflow.entities import Metric, Param, RunTag
 
         self._client.log_batch(
             run,
             metrics=[Metric(name, float(value), _ms(when), step) for name, value in values.items()],
-            params=[Param(name, str(value)) for name, value in params.items()],
+            params=[Param(name, value) for name, value in (params or {}).items()],
+            tags=[RunTag(name, value) for name, value in (tags or {}).items()],
         )
 
     def _log_data(self, run: str) -> None:

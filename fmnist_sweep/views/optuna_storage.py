@@ -6,7 +6,8 @@ import re
 from typing import Any
 
 import optuna
-from optuna.trial import Trial, TrialState
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from fmnist_sweep.errors import StorageError
@@ -16,12 +17,14 @@ from fmnist_sweep.schema import SweepConfig
 from fmnist_sweep.sqlite_birth import born
 from fmnist_sweep.state import JobRecord, StudyState
 
-_STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-_KEY = "fmnist_sweep:trial"
+STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+KEY = "fmnist_sweep:trial"
 
 
 class OptunaView:
     """See ``View``. Each trial is there from when it was asked for, under the ledger's number.
+
+    It is running while a worker trains it, and waiting before that, while it is set aside and while it is paused.
 
     Args:
         uri: SQLAlchemy's address of the storage.
@@ -29,19 +32,22 @@ class OptunaView:
     """
 
     name = "Optuna's storage"
+    shows = frozenset({"asked", "started", "held", "paused", "ended"})
 
     def __init__(self, uri: str, study: str) -> None:
         self._uri = uri
         self._study_name = study
         self._study: optuna.Study | None = None
+        self._storage: BaseStorage | None = None
 
     def open(self, past: list[Event]) -> None:
         """See ``View``."""
         identity = next(event.body["id"] for event in past if event.kind == "study")
         try:
             born(self._uri, optuna.storages.RDBStorage)
+            self._storage = optuna.storages.get_storage(self._uri)
             self._study = optuna.create_study(
-                storage=self._uri, study_name=self._study_name, direction="maximize", load_if_exists=True
+                storage=self._storage, study_name=self._study_name, direction="maximize", load_if_exists=True
             )
         except (ArgumentError, NoSuchModuleError, ImportError) as error:
             raise StorageError(f"--storage {masked(self._uri)}: {str(error).splitlines()[0]}") from None
@@ -62,6 +68,10 @@ class OptunaView:
             return
         if event.kind == "asked":
             self._add(job, state)
+        elif event.kind == "started":
+            self._set(job, TrialState.RUNNING)
+        elif event.kind in ("held", "paused"):
+            self._set(job, TrialState.WAITING)
         elif event.kind == "ended":
             self._end(job)
 
@@ -72,18 +82,18 @@ class OptunaView:
         config = SweepConfig.model_validate(state.study["config"])
         study.add_trial(
             optuna.create_trial(
-                state=TrialState.RUNNING,
+                state=TrialState.WAITING,
                 params=job.drawn,
                 distributions=distributions(
                     config, job.drawn, input_shape=job.arch.input_shape, classes=job.arch.classes
                 ),
-                user_attrs={_KEY: job.key, "net": job.arch.short, "fingerprint": job.fingerprint},
+                user_attrs={KEY: job.key, "net": job.arch.short, "fingerprint": job.fingerprint},
             )
         )
 
     def _end(self, job: JobRecord) -> None:
         study = self._opened()
-        frozen = study.get_trials(deepcopy=False)[job.number]
+        frozen = self._set(job, TrialState.RUNNING)  # Optuna can't be told of a trial that waits
         if frozen.state.is_finished():
             return
         trial = Trial(study, frozen._trial_id)
@@ -95,7 +105,14 @@ class OptunaView:
         if job.state == "complete":
             study.tell(job.number, job.best)
         else:
-            study.tell(job.number, state=_STATES[job.state])
+            study.tell(job.number, state=STATES[job.state])
+
+    def _set(self, job: JobRecord, state: TrialState) -> FrozenTrial:
+        """Moves a trial that has not ended to ``state``; returns the trial as it was."""
+        frozen: FrozenTrial = self._opened().get_trials(deepcopy=False)[job.number]
+        if self._storage is not None and not frozen.state.is_finished() and frozen.state != state:
+            self._storage.set_trial_state_values(frozen._trial_id, state)
+        return frozen
 
     def _opened(self) -> Any:
         if self._study is None:

@@ -1,0 +1,48 @@
+"""Reads one study back from Optuna's storage, through Optuna's own functions, and changes nothing."""
+
+from __future__ import annotations
+
+import optuna
+
+from fmnist_sweep.errors import StorageError
+from fmnist_sweep.sqlite_birth import file_of
+from fmnist_sweep.views.optuna_storage import masked
+from fmnist_sweep.views.seen import SeenOptuna, SeenTrial
+
+
+def read(uri: str, study: str, identity: str) -> SeenOptuna:
+    """What the storage has of a study.
+
+    Args:
+        uri: Of the storage.
+        study: Its name there.
+        identity: The study's id.
+
+    Raises:
+        StorageError: The storage can't be read.
+    """
+    path = file_of(uri)
+    if path is not None and not path.exists():  # opening it would make it
+        return SeenOptuna("missing")
+    try:
+        storage = optuna.storages.get_storage(uri)
+        if study not in optuna.get_all_study_names(storage):
+            return SeenOptuna("missing")
+        found = optuna.load_study(study_name=study, storage=storage)
+        if found.user_attrs.get("fmnist_sweep:id") != identity:
+            return SeenOptuna("another's")
+        return SeenOptuna("here", tuple(_seen(trial) for trial in found.get_trials(deepcopy=False)))
+    except Exception as error:
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise StorageError(f"--storage {masked(uri)} can't be read: {line}") from None
+
+
+def _seen(trial: optuna.trial.FrozenTrial) -> SeenTrial:
+    return SeenTrial(
+        number=trial.number,
+        state=trial.state.name,
+        params=trial.params,
+        value=trial.value,
+        curve=trial.intermediate_values,
+        attrs=trial.user_attrs,
+    )
