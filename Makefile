@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
 PIP_ENV := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=constraints.txt
 
-.PHONY: help setup run check test fast lint format clean
+.PHONY: help setup run bench check test fast lint format clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -29,6 +29,9 @@ lint: $(STAMP) ## format, lint and types, without changing anything
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+bench: $(STAMP) ## benchmarks (ARGS="throughput --quick"; ARGS=--help lists them)
+	$(BIN)/python -m benchmarks $(ARGS)
 
 fast: $(STAMP) ## the fast tests
 	$(BIN)/python -m pytest

@@ -1,0 +1,128 @@
+"""Where the workers' time goes, read from a study's ledger; a pure function of its events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+from fmnist_sweep.ledger import Event
+
+_ENDS = ("held", "ended", "paused", "died")
+_CUT_SHORT = ("paused", "died")
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Seconds of all workers together.
+
+    Attributes:
+        workers: That were seen to work at the same time.
+        wall_s: From each session's start to its last event.
+        train: Optimizer steps.
+        score: Between two reports, all but training: scoring, checkpoint, the driver's answer.
+        start: From a worker's start to its first report, all but training: process, net, graph, first scoring.
+        end: From a worker's last report to the driver's knowing that it has ended.
+        lost: The same where the worker died or was interrupted: training that is done again.
+        idle: No job.
+    """
+
+    workers: int
+    wall_s: float
+    train: float
+    score: float
+    start: float
+    end: float
+    lost: float
+    idle: float
+
+    @property
+    def whole(self) -> float:
+        """All workers' seconds."""
+        return self.workers * self.wall_s
+
+    @property
+    def not_training(self) -> float:
+        """Share of the whole that is neither training nor scoring, 0 to 1."""
+        return 1 - (self.train + self.score) / self.whole
+
+    def to_dict(self) -> dict[str, float]:
+        """Plain JSON types, with the shares."""
+        shares = {f"{name}_share": getattr(self, name) / self.whole for name in PARTS}
+        return {**asdict(self), **shares, "not_training": self.not_training}
+
+
+PARTS = ("train", "score", "start", "end", "lost", "idle")
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A worker's life: when it began, ended and how, and its reports as (time, seconds of training so far)."""
+
+    began: float
+    ended: float
+    cut_short: bool
+    before_s: float
+    reports: tuple[tuple[float, float], ...]
+
+    def parts(self) -> tuple[float, float, float, float, float]:
+        """Seconds of training, scoring, starting, ending, and lost."""
+        if not self.reports:
+            whole = self.ended - self.began
+            return (0.0, 0.0, 0.0, 0.0, whole) if self.cut_short else (0.0, 0.0, whole, 0.0, 0.0)
+        first_time, first_s = self.reports[0]
+        last_time, last_s = self.reports[-1]
+        start = first_time - self.began - (first_s - self.before_s)
+        score = last_time - first_time - (last_s - first_s)
+        after = self.ended - last_time
+        end, lost = (0.0, after) if self.cut_short else (after, 0.0)
+        return last_s - self.before_s, max(score, 0.0), max(start, 0.0), end, lost
+
+
+def of_events(events: Sequence[Event]) -> Shares:
+    """The shares of a whole study, all its sessions together."""
+    stretches = list(_stretches(events))
+    train, score, start, end, lost = (sum(parts) for parts in zip(*(it.parts() for it in stretches), strict=True))
+    wall_s = _wall(events)
+    workers = most_at_once((it.began, it.ended) for it in stretches)
+    idle = max(workers * wall_s - train - score - start - end - lost, 0.0)
+    return Shares(workers, wall_s, train, score, start, end, lost, idle)
+
+
+def _stretches(events: Iterable[Event]) -> Iterator[Stretch]:
+    began: dict[str, float] = {}
+    before: dict[str, float] = {}
+    reports: dict[str, list[tuple[float, float]]] = {}
+    for event in events:
+        if event.kind == "started":
+            began[event.job] = event.time
+            reports[event.job] = []
+        elif event.kind == "report" and event.job in began:
+            reports[event.job].append((event.time, event.body["train_s"]))
+        elif event.kind in _ENDS and event.job in began:
+            said = tuple(reports[event.job])
+            cut_short = event.kind in _CUT_SHORT
+            yield Stretch(began.pop(event.job), event.time, cut_short, before.get(event.job, 0.0), said)
+            if said:
+                before[event.job] = said[-1][1]
+
+
+def _wall(events: Sequence[Event]) -> float:
+    spent, began = 0.0, events[0].time
+    last = began
+    for event in events:
+        if event.kind == "session":
+            spent += last - began
+            began = event.time
+        last = event.time
+    return spent + last - began
+
+
+def most_at_once(spans: Iterable[tuple[float, float]]) -> int:
+    """The largest number of spans that hold one moment; one that ends as another begins is not with it."""
+    kept = list(spans)
+    steps = sorted([(ended, -1) for _, ended in kept] + [(began, 1) for began, _ in kept])
+    most = now = 0
+    for _, step in steps:
+        now += step
+        most = max(most, now)
+    return most

@@ -1,0 +1,481 @@
+"""The benchmarks' own parts: statistics, ledgers read, replays, peers' spaces; and one small run of the real thing."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras_tuner
+import numpy as np
+import optuna
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks import __main__ as command
+from benchmarks import (
+    bookkeeping,
+    calibration_real,
+    curves,
+    images,
+    overhead,
+    processes,
+    replay,
+    shares,
+    startup,
+    sweep,
+    throughput,
+)
+from benchmarks.curves import Curve
+from benchmarks.figures import Difference, Spread, clock, geometric_mean, slope
+from benchmarks.options import Options
+from benchmarks.peers import keras_tuner_fit, natural, optuna_fit
+from benchmarks.peers.task import PeerTrial, sampled
+from benchmarks.record import Record, append_line, read_lines
+from benchmarks.replay import Schedule
+from benchmarks.sweep_tables import best_after, summed_up
+from benchmarks.tables import Result, Table, publish
+from benchmarks.workers import Heard
+from fmnist_sweep import config, lab, model, space
+from fmnist_sweep.arch import ArchSpec, BlockSpec, TrainSpec
+from fmnist_sweep.data import FASHION_MNIST, DataSource
+from fmnist_sweep.errors import FatalError, UsageError
+from fmnist_sweep.ledger import Event
+from fmnist_sweep.trial import Report
+
+SHAPE, CLASSES = FASHION_MNIST.image_shape, len(FASHION_MNIST.class_names)
+
+
+# --- the record: nothing measured is lost or measured twice
+
+
+def test_a_measurement_is_made_once_and_survives_a_torn_line(tmp_path: Path) -> None:
+    path = tmp_path / "throughput.jsonl"
+    Record(path, {"epochs": 1}).once("a", lambda: {"images_per_s": 1.5})
+    with path.open("ab") as file:
+        file.write(b'{"key": "b", "fou')  # the machine went down here
+    record = Record(path, {"epochs": 1})
+    assert record.known("b") is None
+    assert record.once("a", lambda: pytest.fail("measured again")) == {"images_per_s": 1.5}
+    record.once("b", lambda: {"images_per_s": 2.5})
+    again = Record(path, {"epochs": 1})
+    assert (again.known("a"), again.known("b")) == ({"images_per_s": 1.5}, {"images_per_s": 2.5})
+
+
+def test_measurements_of_other_settings_are_put_aside(tmp_path: Path) -> None:
+    path = tmp_path / "throughput.jsonl"
+    Record(path, {"epochs": 1}).add("a", {"s": 1.0})
+    assert Record(path, {"epochs": 2}).known("a") is None
+    (aside,) = tmp_path.glob("throughput-until-*.jsonl")
+    assert [line.get("key") for line in read_lines(aside)] == [None, "a"]
+    assert Record(path, {"epochs": 2}, fresh=True).known("a") is None
+
+
+def test_what_is_published_says_where_it_was_measured(tmp_path: Path) -> None:
+    record = Record(tmp_path / "x.jsonl", {"epochs": 1})
+    record.add("a", {"s": 1.0})
+    result = Result("x", "About.", {"s": 1.0}, (Table("T", ("what", "s"), (("a", "1.0"),)),), quick=True)
+    text = publish(tmp_path, result, record)
+    assert text == (tmp_path / "x.md").read_text()
+    assert "| what | s |\n| --- | ---: |\n| a | 1.0 |" in text
+    assert "its figures mean nothing" in text
+    whole = json.loads((tmp_path / "x.json").read_text())
+    assert whole["figures"] == {"s": 1.0}
+    assert {"machine", "versions", "commits", "settings", "load"} <= whole.keys()
+    assert whole["versions"]["tensorflow"] in text
+
+
+# --- small statistics
+
+
+@given(st.lists(st.floats(1e-3, 1e6), min_size=1, max_size=30))
+def test_a_spread_is_in_order_and_within_its_values(values: list[float]) -> None:
+    spread = Spread.of(values)
+    assert min(values) <= spread.low <= spread.median <= spread.high <= max(values)
+    assert spread.n == len(values)
+
+
+@given(st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=10))
+def test_the_geometric_mean_of_swapped_sides_is_the_inverse(ratios: list[float]) -> None:
+    assert geometric_mean([1 / ratio for ratio in ratios]) == pytest.approx(1 / geometric_mean(ratios))
+
+
+def test_a_difference_needs_two_values_a_side_for_its_error() -> None:
+    assert Difference.of([1.0], [0.5, 0.75]) == Difference(0.375, None)
+    found = Difference.of([1.0, 2.0], [1.0, 2.0])
+    assert found.estimate == 0.0
+    assert found.standard_error == pytest.approx(np.sqrt(0.5))
+
+
+def test_a_slope_is_that_of_the_line_and_its_error_that_of_the_noise() -> None:
+    rng = np.random.default_rng(0)
+    x = np.arange(400.0)
+    found, error = slope(x.tolist(), (3 * x + rng.normal(0, 5, 400)).tolist())
+    assert abs(found - 3) < 4 * error
+    assert error == pytest.approx(5 / np.sqrt(((x - x.mean()) ** 2).sum()), rel=0.2)
+
+
+def test_times_are_told_for_people() -> None:
+    assert [clock(seconds) for seconds in (5.4, 65, 3_700)] == ["5 s", "1 min 05 s", "1 h 01 min"]
+
+
+# --- throughput
+
+
+def _reported(epoch: float, train_s: float, accuracy: float) -> Report:
+    return Report(int(epoch) - 1, epoch, 0.5, accuracy, 0.5, accuracy, train_s, 100)
+
+
+def test_throughput_leaves_out_the_first_epoch_and_scoring_on_both_sides() -> None:
+    first = Heard([_reported(1, 9.0, 0.8), _reported(2, 10.0, 0.9)], [100.0, 102.0])
+    second = Heard([_reported(1, 9.0, 0.8), _reported(2, 11.0, 0.7), _reported(3, 13.0, 0.6)], [100.0, 104.0, 108.0])
+    ours = throughput.of_workers({"a": first, "b": second}, 1000, 1)
+    assert ours == {
+        "images_per_s": 1000 / 1 + 1000 / 2,
+        "images_per_s_with_scoring": 1000 / 2 + 1000 / 4,
+        "first_epoch_extra_s": 8.0,
+        "val_accuracy": [0.9, 0.7],
+    }
+    epochs = [
+        {"train_s": 7.0, "whole_s": 8.0, "val_accuracy": 0.5},
+        {"train_s": 2.0, "whole_s": 4.0, "val_accuracy": 0.6},
+    ]
+    theirs = throughput.of_fit(epochs, 1000)
+    assert theirs == {
+        "images_per_s": 500.0,
+        "images_per_s_with_scoring": 250.0,
+        "first_epoch_extra_s": 5.0,
+        "val_accuracy": [0.6],
+    }
+    contenders = {throughput.OURS: ours, throughput.FIT: theirs, throughput.ONE: ours, throughput.STEPS: theirs}
+    found = {(net, name): [one, one] for net in ("x", "y") for name, one in contenders.items()}
+    result = throughput.summed_up(found, ["x", "y"], {"epochs": 1, "train_images": 1000}, quick=False)
+    assert result.figures["ratio"] == {"x": 3.0, "y": 3.0}
+    assert result.figures["ratio_geometric_mean"] == pytest.approx(3.0)
+    assert result.figures["accuracy"]["x"]["estimate"] == pytest.approx(0.2)
+
+
+# --- the peers do the same work
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["lab-cnn1", "lab-cnn3-bn-as-intended", "after", "pooled"])
+def test_the_natural_net_is_the_products(name: str) -> None:
+    import keras
+
+    blocks = (BlockSpec(8, dropout=0.25), BlockSpec(16, convs=2, pooling="average"))
+    others = {
+        "after": ArchSpec(SHAPE, CLASSES, blocks, "after_activation", head="global_average"),
+        "pooled": ArchSpec(SHAPE, CLASSES, blocks, "after_pooling", True, dense=(32,), dense_dropout=0.5),
+    }
+    arch = others.get(name) or lab.variants([name], input_shape=SHAPE, classes=CLASSES)[0].arch
+    theirs, ours = natural.compiled(arch), model.build(arch).model
+    assert [weight.shape for weight in theirs.weights] == [weight.shape for weight in ours.weights]
+    drops = [[layer.rate for layer in net.layers if isinstance(layer, keras.layers.Dropout)] for net in (theirs, ours)]
+    assert drops[0] == drops[1]
+    rng = np.random.default_rng(0)
+    theirs.set_weights([rng.uniform(0.1, 0.5, weight.shape) for weight in theirs.weights])
+    ours.set_weights(theirs.get_weights())
+    pixels = rng.integers(0, 256, (6, *SHAPE)).astype("float32")
+    np.testing.assert_allclose(
+        theirs.predict_on_batch(pixels / 255), ours.predict_on_batch(pixels), rtol=1e-3, atol=1e-5
+    )
+
+
+class _Noting:
+    """Draws at random, and notes what it was offered."""
+
+    def __init__(self) -> None:
+        self._drawn = random.Random(0)
+        self.offered: dict[str, list[Any]] = {}
+
+    def choice(self, name: str, choices: Sequence[Any]) -> Any:
+        self.offered[name] = list(choices)
+        return self._drawn.choice(choices)
+
+    def whole(self, name: str, low: int, high: int, step: int, log: bool) -> int:  # noqa: ARG002
+        return int(self.choice(name, range(low, high + 1, step)))
+
+    def real(self, name: str, low: float, high: float, step: float | None, log: bool) -> float:  # noqa: ARG002
+        assert step
+        return float(self.choice(name, [low + step * turn for turn in range(round((high - low) / step) + 1)]))
+
+
+def test_the_peers_offer_the_products_values() -> None:
+    ours = _Noting()
+    while len(ours.offered) < 10:
+        space.sample(config.load("default")[1], ours, input_shape=SHAPE, classes=CLASSES)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    theirs: dict[str, list[Any]] = {}
+    hp = keras_tuner.HyperParameters()
+    for _ in range(20):
+        trial = study.ask()
+        sampled(optuna_fit.Suggest(trial))
+        for name, domain in trial.distributions.items():
+            found = getattr(domain, "choices", None)
+            theirs[name] = list(found or np.arange(domain.low, domain.high + domain.step / 2, domain.step))  # type: ignore[attr-defined]
+        sampled(keras_tuner_fit.Suggest(hp))
+        hp.values = {one.name: one.random_sample(seed=len(hp.values) + _) for one in hp.space}
+    assert theirs == ours.offered
+    kept = {one.name: one.values if hasattr(one, "values") else [] for one in hp.space}
+    assert {name: list(values) for name, values in kept.items()} == ours.offered
+
+
+# --- the sweep
+
+
+def _trial(began: float, ended: float, accuracy: float, state: str = "complete", filters: int = 8) -> PeerTrial:
+    arch = ArchSpec(SHAPE, CLASSES, (BlockSpec(filters),))
+    epoch = {"train_s": 2.0, "whole_s": 3.0, "val_accuracy": accuracy}
+    return PeerTrial.of(arch, began, ended, state, [epoch])
+
+
+def test_a_peers_time_is_that_of_its_sessions_without_the_pauses() -> None:
+    lines: list[dict[str, Any]] = [
+        {"session": 100.0},
+        {"trial": {"ended": 110.0}},  # and another, cut short
+        {"session": 1000.0},
+        {"trial": {"ended": 1020.0}},
+        {"session_ended": 1021.0},
+    ]
+    assert sweep.elapsed(lines) == (31.0, [10.0, 30.0])
+    assert sweep.elapsed([]) == (0.0, [])
+
+
+def test_a_peers_side_counts_what_was_run_and_says_what_is_extrapolated() -> None:
+    trials = [_trial(0, 10, 0.8), _trial(10, 20, 0.9, "pruned"), _trial(20, 30, 0.85, filters=16)]
+    side = sweep.of_peer(trials, 33.0, [11.0, 21.0, 31.0], stopped=True)
+    assert (side["trials"], side["complete"], side["configurations"], side["epochs"]) == (3, 2, 2, 3)
+    assert side["champion"]["val_accuracy"] == 0.85  # what was pruned is no champion
+    assert best_after(side, 11.0) == (1, 0.8)
+    assert best_after(side, 10.0) == (0, None)
+    ours = {**side, "trials": 6, "stopped": False, "in_one_go": True}
+    sides = {"ours": ours, "peer": side}
+    for one in sides.values():
+        one["retrained"] = {"last": [0.8, 0.9], "best": [0.9, 0.9]}
+    text = summed_up(sides, "ours", {"epochs": 1, "train_images": 10, "trials": 6}, quick=False).tables[0].markdown()
+    assert "| peer (stopped) | 3 |" in text
+    assert "1 min 06 s (extrapolated)" in text
+    assert text.count("extrapolated") == 1
+    with pytest.raises(UsageError, match="no trial in its time"):
+        sweep.of_peer(trials[1:2], 10.0, [10.0], stopped=True)
+
+
+# --- where the time goes
+
+
+def _events(*told: tuple[float, str, str, float | None]) -> list[Event]:
+    return [
+        Event(place, time, kind, job, place, {} if train_s is None else {"train_s": train_s})
+        for place, (time, kind, job, train_s) in enumerate(told)
+    ]
+
+
+def test_every_second_of_the_workers_is_booked_once() -> None:
+    found = shares.of_events(
+        _events(
+            (0, "session", "", None),
+            (1, "started", "a", None),
+            (5, "report", "a", 3.0),  # 1 s to start, 3 s of training
+            (10, "report", "a", 7.0),  # 4 s of training, 1 s of scoring
+            (11, "held", "a", None),
+            (11, "started", "b", None),
+            (12, "ended", "b", None),  # failed before it reported
+            (13, "started", "c", None),
+            (15, "report", "c", 1.0),  # 1 s to start, 1 s of training
+            (18, "paused", "c", None),  # 3 s that are trained again
+            (20, "summary", "", None),
+            (100, "session", "", None),  # a pause of 80 s is nobody's
+            (101, "started", "a", None),
+            (106, "report", "a", 10.0),  # goes on: 3 s of training, 2 s to start
+            (107, "ended", "a", None),
+        )
+    )
+    assert (found.workers, found.wall_s) == (1, 27.0)
+    assert (found.train, found.score, found.start, found.end) == (11.0, 1.0, 5.0, 2.0)
+    assert (found.lost, found.idle) == (3.0, 5.0)
+    assert found.not_training == pytest.approx(1 - 12 / 27)
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 9)), min_size=1, max_size=12))
+def test_the_most_spans_at_once_are_those_over_some_moment(starts: list[tuple[int, int]]) -> None:
+    spans = [(float(began), float(began + length)) for began, length in starts]
+    most = max(sum(began <= moment + 0.5 < ended for began, ended in spans) for moment in range(30))
+    assert shares.most_at_once(spans) == most
+
+
+def test_the_first_step_is_reckoned_back_from_the_reports() -> None:
+    events = _events(
+        (13.0, "started", "a", None),
+        (20.0, "report", "a", 3.0),  # scoring took 2 s or more, so training began at 15 or before
+        (26.0, "report", "a", 7.0),
+        (27.0, "ended", "a", None),
+    )
+    assert startup.moments(events, 10.0) == {"started_s": 3.0, "first_step_s": 5.0, "ended_s": 17.0}
+
+
+def test_growth_is_of_the_whole_without_counting_the_proposer_twice() -> None:
+    def window(driver: float, proposer: float, view: float) -> dict[str, dict[str, float]]:
+        spent = {bookkeeping.DRIVER: driver, bookkeeping.PROPOSER: proposer, "MLflow": view}
+        return {what: {"wall": seconds} for what, seconds in spent.items()}
+
+    found = overhead.growths({"50": window(1, 0.5, 1), "2000": window(5, 4, 1)}, "wall")
+    assert found == {"all": 3.0, bookkeeping.DRIVER: 5.0, bookkeeping.PROPOSER: 8.0, "MLflow": 1.0}
+
+
+# --- curves and replays
+
+
+def _curve(filters: int, *accuracies: float) -> Curve:
+    points = (0.25, 0.5, 1.0, 2.0)
+    reports = [
+        Report(place, epoch, 0.5, 0.5, 0.5, accuracy, 10 * epoch, 1)
+        for place, (epoch, accuracy) in enumerate(zip(points, accuracies, strict=True))
+    ]
+    return Curve(ArchSpec(SHAPE, CLASSES, (BlockSpec(filters),)), TrainSpec(epochs=2), tuple(reports))
+
+
+def _ladder(count: int) -> list[Curve]:
+    """Curves whose order is the same at every point, the later the better."""
+    return [_curve(8 + place, *(level + place / 100 for level in (0.2, 0.3, 0.4, 0.5))) for place in range(count)]
+
+
+def test_correlation_and_recall_of_orders_that_agree_and_that_do_not() -> None:
+    final = np.arange(9.0)
+    assert curves.correlation(final, final**2).rho == pytest.approx(1.0)
+    assert curves.correlation(-final, final).text() == "-1.00 (-1.00 to -1.00)"
+    mixed = curves.correlation(np.array([0, 2, 1, 4, 3, 5, 6, 8, 7.0]), final)
+    assert mixed.low < mixed.rho < 1
+    assert [curves.recall(final, final, count) for count in (1, 3, 5)] == [1, 3, 3]
+    assert curves.recall(-final, final, 3) == 0
+    assert sorted(curves.better_half(final).tolist()) == [4, 5, 6, 7, 8]
+
+
+def test_a_replay_without_pruning_trains_everything() -> None:
+    found = replay.replay(_ladder(6), Schedule("none", (1.0,)))
+    assert (found.epochs, found.seconds, found.span_s) == (12.0, 120.0, 60.0)
+    assert (found.starts, found.regret, found.found) == (6, 0.0, True)
+
+
+def test_a_replay_of_halving_finds_the_best_for_less() -> None:
+    schedule = Schedule("asha", (0.25, 1.0), finalists=1)
+    found = replay.replay(_ladder(9)[::-1], schedule)
+    assert found.found
+    assert found.epochs < 9
+    assert found.seconds == pytest.approx(10 * found.epochs)
+    misled = [*_ladder(8), _curve(99, 0.1, 0.2, 0.3, 0.9)]  # a late bloomer
+    missed = replay.replay(misled, schedule)
+    assert not missed.found
+    assert missed.regret == pytest.approx(0.9 - 0.57)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.permutations(range(7)), st.sampled_from([(0.25,), (0.5, 1.0), (0.25, 0.5, 1.0)]))
+def test_a_replay_never_trains_more_than_all_in_full(order: list[int], rungs: tuple[float, ...]) -> None:
+    ladder = _ladder(7)
+    found = replay.replay([ladder[place] for place in order], Schedule("asha", rungs, finalists=2))
+    assert found.epochs <= 14
+    assert found.found  # the order is the same at every rung, so halving can't miss the best
+    assert found.starts >= 7
+
+
+def test_many_replays_are_repeatable() -> None:
+    twice = [replay.many(_ladder(5), Schedule("asha", (0.5,)), times=2, trials=6, seed=3) for _ in range(2)]
+    assert twice[0] == twice[1]
+
+
+# --- calibration on real trainings
+
+
+def test_one_net_beside_itself_is_seldom_told_apart_and_two_nets_are() -> None:
+    rng = np.random.default_rng(0)
+    same = rng.random((14, 2_000)) < rng.uniform(0.5, 1.0, 2_000)
+    found = calibration_real.resampled(same, 12)
+    assert found.false.share <= 0.25
+    assert found.held.share >= 0.75
+    assert found.held.standard_error is not None
+    assert 0 < found.width < 0.1
+    alternating = same.copy()
+    alternating[::2, :400] = False  # half of the seeds are much worse: not one net any more, yet nothing crashes
+    assert calibration_real.resampled(alternating, 3).width > found.width
+    assert calibration_real.resampled(same[:12], 3).held.standard_error is None
+
+
+# --- the command
+
+
+def test_the_command_reads_its_options() -> None:
+    names, options = command.parsed(["sweep", "--quick", "--peer-limit", "1.5h", "--peers", "optuna", "--trials", "7"])
+    assert names == ["sweep"]
+    assert options == replace(Options(), quick=True, peer_limit_s=5400.0, peers=("optuna",), trials=7)
+    assert command.parsed([])[0] == list(command.BENCHMARKS)
+
+
+@pytest.mark.parametrize("words", [["sweeps"], ["sweep", "--trials", "0"], ["sweep", "--peer-limit", "soon"]])
+def test_the_command_names_what_is_wrong(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command.parsed(words)
+    assert ended.value.code == 2
+    assert repr(words[-1]) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", list(command.BENCHMARKS))
+def test_every_benchmark_says_what_it_measures(name: str) -> None:
+    import importlib
+
+    module = importlib.import_module(f"benchmarks.{command.BENCHMARKS[name][0]}")
+    assert name == module.NAME
+    full, quick = module.settings(Options()), module.settings(Options(quick=True))
+    assert json.loads(json.dumps(full)).keys() == quick.keys()
+    assert full != quick
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_bookkeeping_is_timed_with_the_real_views(tmp_path: Path, source: DataSource) -> None:
+    data = images.prepared(Options(out=tmp_path), 48_000)
+    found = bookkeeping.measure(source, data, tmp_path / "home", [3, 9], lambda _: None, half=2)
+    assert found["trials"] == 12
+    assert list(found["seconds"]) == ["3", "9"]
+    for of in found["seconds"].values():
+        assert {bookkeeping.DRIVER, bookkeeping.PROPOSER, "MLflow", "Optuna's storage"} == of.keys()
+        assert all(spent["cpu"] > 0 and spent["wall"] > 0 for spent in of.values())
+        assert of[bookkeeping.PROPOSER]["wall"] < of[bookkeeping.DRIVER]["wall"]
+
+
+def test_a_process_is_ended_when_its_time_is_over(tmp_path: Path) -> None:
+    (tmp_path / "sleeper.py").write_text("import time\nprint('here', flush=True)\ntime.sleep(60)\n")
+    sizes: list[int] = []
+    ran = processes.run(["sleeper"], tmp_path, limit_s=0.5, look=lambda pid: sizes.append(processes.memory_bytes(pid)))
+    assert (ran.stopped, ran.code, ran.stdout) == (True, -15, "here\n")
+    assert max(sizes) > 1_000_000
+    assert ran.cpu_s > 0
+
+
+def test_a_process_that_fails_says_why(tmp_path: Path) -> None:
+    (tmp_path / "failing.py").write_text("raise SystemExit('no such net')\n")
+    with pytest.raises(FatalError, match=r"failing x ended with code 1: no such net \(see .*stderr.txt\)"):
+        processes.run(["failing", "x"], tmp_path)
+
+
+@pytest.mark.slow
+def test_a_quick_throughput_with_the_real_workers_and_the_real_fit(tmp_path: Path, source: DataSource) -> None:
+    words = ["throughput", "--quick", "--train-images", "320", "--out", str(tmp_path), "--data-dir", str(source.folder)]
+    assert command.main(words) == 0
+    measured = list(read_lines(tmp_path / "throughput.jsonl"))
+    assert len(measured) == 5
+    figures = json.loads((tmp_path / "throughput.json").read_text())["figures"]
+    assert figures["ratio"]["lab-cnn1"] > 0
+    assert command.main(words) == 0  # all is measured: this is only told again
+    assert list(read_lines(tmp_path / "throughput.jsonl")) == measured
+
+
+def test_lines_are_whole_after_a_torn_one(tmp_path: Path) -> None:
+    path = tmp_path / "trials.jsonl"
+    path.write_bytes(b'{"session": 1}\n{"tri')
+    append_line(path, {"session": 2})
+    assert list(read_lines(path)) == [{"session": 1}, {"session": 2}]
