@@ -256,7 +256,10 @@ class Driver:
     def _job(self, job: JobRecord) -> TrialJob:
         """What a worker needs. The lab judges a net as it is after its last epoch, and so do the finals."""
         keep: Keep = "last" if job.kind == "final" else "best"
-        return TrialJob(job.key, job.arch, job.train, job.report_at, self._data, self._folder.job(job.key), keep)
+        rungs = tuple(self._task.config.fidelity.rungs) if job.kind == "trial" else ()
+        smooth_at = tuple(point for point in job.report_at[:-1] if point in rungs)
+        folder = self._folder.job(job.key)
+        return TrialJob(job.key, job.arch, job.train, job.report_at, self._data, folder, keep, smooth_at)
 
     def _take(self, happening: Happening) -> None:
         key = happening.key
@@ -364,7 +367,7 @@ def _shares(job: JobRecord, kind: Kind, print_: str) -> bool:
 
 def _past(job: JobRecord) -> Past:
     """How a trial stands, for the proposer; a diverged one teaches it that the place is bad."""
-    scores = tuple(report.val_accuracy for report in job.reports)
+    scores = tuple(report.standing for report in job.reports)
     proposal = Proposal(job.arch, job.train, job.drawn)
     if job.state == "failed":
         if job.reason.startswith("diverged"):

@@ -53,8 +53,8 @@ def goes_on(job: JobRecord, trials: Iterable[JobRecord], fidelity: FidelitySecti
 
 
 def score_at(job: JobRecord, epoch: float) -> float | None:
-    """Validation accuracy of a trial at a report point, None if it has not come there."""
-    return next((report.val_accuracy for report in job.reports if report.epoch == epoch), None)
+    """What a trial is compared by at a report point, see ``Report.standing``; None if it has not come there."""
+    return next((report.standing for report in job.reports if report.epoch == epoch), None)
 
 
 def _scores(trials: Iterable[JobRecord], epoch: float) -> list[float]:
@@ -71,7 +71,7 @@ def promoted(trials: Sequence[JobRecord], fidelity: FidelitySection) -> JobRecor
     def among_the_best(job: JobRecord) -> bool:
         """What ``goes_on`` says, without going through all trials for each."""
         there = scores[job.epoch]
-        better = len(there) - bisect_right(there, job.reports[-1].val_accuracy)
+        better = len(there) - bisect_right(there, job.reports[-1].standing)
         return not at_rung(job, fidelity) or better < len(there) // fidelity.reduction
 
     return max((job for job in held if among_the_best(job)), key=_merit, default=None)
@@ -107,4 +107,4 @@ def flat(trials: Sequence[JobRecord], patience: int) -> bool:
 
 
 def _merit(job: JobRecord) -> tuple[float, float, int]:
-    return job.epoch, job.reports[-1].val_accuracy, -job.number
+    return job.epoch, job.reports[-1].standing, -job.number

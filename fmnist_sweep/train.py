@@ -12,7 +12,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +28,8 @@ from fmnist_sweep.errors import Diverged
 from fmnist_sweep.trial import Keep, Report, ReportTo
 
 _SCORE_BATCH = 100
+_SNAPSHOTS = 10
+_SNAPSHOT_STEPS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +88,22 @@ class Training:
         self.optimizer.build(self.net.model.trainable_variables)
         self.progress = Progress()
         self.kept_weights: list[np.ndarray] = []
+        self.mean_weights: list[np.ndarray] = []
         self.last_report: Report | None = None
         self._classes = arch.classes
         self._order: tuple[int, Any] = (-1, None)
         self._steps = tf.function(self._run_steps)
         self._score = tf.function(self._run_score)
 
-    def advance(self, epoch: float) -> None:
-        """Trains on to ``epoch`` (epochs from the start), which must not lie beyond the current whole epoch."""
+    def advance(self, epoch: float, smooth: bool = False) -> None:
+        """Trains on to ``epoch`` (epochs from the start), which must not lie beyond the current whole epoch.
+
+        Args:
+            epoch: Where to stop.
+            smooth: Whether to leave the mean of the trained weights over the last steps in ``mean_weights``:
+                of ``_SNAPSHOTS`` moments, ``_SNAPSHOT_STEPS`` steps apart (the averaging of Polyak and Juditsky,
+                1992, over a short window). The steps themselves are the same.
+        """
         begun = time.perf_counter()
         now = self.progress
         current = now.steps // self.steps_per_epoch
@@ -104,8 +114,16 @@ class Training:
         order = self._order_of(current)
         full = min(last, self.count // self.spec.batch_size)
         totals = np.zeros(3)
-        if full > first:
-            totals += np.asarray(self._steps(order, first, full, self.spec.batch_size))
+        earliest = full - (_SNAPSHOTS - 1) * _SNAPSHOT_STEPS
+        moments = [step for step in range(earliest, full, _SNAPSHOT_STEPS) if step > first] if smooth else []
+        seen = []
+        for stop in (*moments, full):
+            if stop > first:
+                totals += np.asarray(self._steps(order, first, stop, self.spec.batch_size))
+            first = stop
+            if smooth:
+                seen.append([np.array(weight) for weight in self.net.model.trainable_variables])
+        self.mean_weights = [np.mean(values, axis=0) for values in zip(*seen, strict=True)]
         if last > full:  # the short batch that ends an epoch
             totals += np.asarray(self._steps(order, full, last, self.count - full * self.spec.batch_size))
         self.progress = replace(
@@ -130,6 +148,19 @@ class Training:
         count = len(self.validation[1])
         return float(loss) / count, float(correct) / count, settled
 
+    def smooth_accuracy(self) -> float:
+        """Accuracy (0 to 1) on the validation images of ``mean_weights``."""
+        model = self.net.model
+        raw = [np.asarray(weight) for weight in model.weights]
+        model.set_weights(nets.settled_weights(model, self.progress.steps))
+        for weight, mean in zip(model.trainable_variables, self.mean_weights, strict=True):
+            weight.assign(mean)
+        try:
+            _, correct = self._score(*self.validation)
+        finally:
+            model.set_weights(raw)
+        return float(correct) / len(self.validation[1])
+
     @property
     def images_seen(self) -> int:
         """Images trained on since the start."""
@@ -141,7 +172,7 @@ class Training:
         progress = np.array([getattr(self.progress, name) for name in Progress.__slots__], np.float64)
         arrays = {f"v{place:04d}": np.asarray(variable) for place, variable in enumerate(self._variables())}
         best = {f"w{place:04d}": weight for place, weight in enumerate(self.kept_weights)}
-        said = [] if self.last_report is None else [getattr(self.last_report, name) for name in Report.__slots__]
+        said = [] if self.last_report is None else list(_numbers(self.last_report))
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, progress=progress, said=np.array(said, np.float64), **arrays, **best)
         return buffer.getvalue()
@@ -156,7 +187,9 @@ class Training:
             said = dict(zip(Report.__slots__, archive["said"].tolist(), strict=False))
         self.progress = Progress(**{**values, "reports": int(values["reports"]), "steps": int(values["steps"])})
         if said:
-            self.last_report = Report(**{**said, "place": int(said["place"]), "images": int(said["images"])})
+            smooth = said.get("smooth_accuracy", math.nan)
+            whole = {"place": int(said["place"]), "images": int(said["images"])}
+            self.last_report = Report(**{**said, **whole, "smooth_accuracy": None if math.isnan(smooth) else smooth})
 
     def _variables(self) -> list[Any]:
         return [*self.net.model.variables, *self.optimizer.variables]
@@ -219,6 +252,7 @@ def fit(
     report: ReportTo,
     save: Callable[[bytes], None],
     keep: Keep = "best",
+    smooth_at: tuple[float, ...] = (),
 ) -> Outcome:
     """Trains on through the report points that are left, saving before each report.
 
@@ -228,6 +262,7 @@ def fit(
         report: Gets each report.
         save: Gets the whole state before the report that belongs to it.
         keep: See ``TrialJob``.
+        smooth_at: See ``TrialJob``.
 
     Raises:
         Diverged: The loss became infinite or NaN.
@@ -236,7 +271,7 @@ def fit(
         report(training.last_report)
     for place in range(training.progress.reports, len(report_at)):
         epoch = report_at[place]
-        training.advance(epoch)
+        training.advance(epoch, smooth=epoch in smooth_at)
         val_loss, val_accuracy, scored = training.score()
         now = training.progress
         said = Report(
@@ -248,6 +283,7 @@ def fit(
             val_accuracy=val_accuracy,
             train_s=now.train_s,
             images=training.images_seen,
+            smooth_accuracy=training.smooth_accuracy() if epoch in smooth_at else None,
         )
         if not said.finite:
             raise Diverged(f"the loss became {said.train_loss} in epoch {math.ceil(epoch)}")
@@ -261,6 +297,12 @@ def fit(
         save(training.state())
         report(said)
     return Outcome(training.progress, nets.weights_to_bytes(training.kept_weights), _peak_bytes())
+
+
+def _numbers(report: Report) -> Iterator[float]:
+    """The report's values in order, what is missing as NaN."""
+    values = (getattr(report, name) for name in Report.__slots__)
+    return (math.nan if value is None else value for value in values)
 
 
 def _correct(labels: Any, logits: Any) -> Any:

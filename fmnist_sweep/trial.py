@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from fmnist_sweep import durable
 from fmnist_sweep.arch import ArchSpec, TrainSpec
@@ -31,6 +31,7 @@ class TrialJob:
         data: The training and validation images.
         folder: Where the job's checkpoint and weights are.
         keep: Whose weights are kept: those of the epoch with the ``best`` validation accuracy, or of the ``last``.
+        smooth_at: Report points at which averaged weights are scored too: the rungs, where trials are compared.
     """
 
     key: str
@@ -40,6 +41,7 @@ class TrialJob:
     data: PreparedData
     folder: Path
     keep: Keep = "best"
+    smooth_at: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         whole = [point for point in self.report_at if point >= 1]
@@ -91,6 +93,7 @@ class Report:
         val_accuracy: Share of the validation images, 0 to 1.
         train_s: Seconds of training so far, scoring left out.
         images: Images trained on so far.
+        smooth_accuracy: As ``val_accuracy``, of the mean of the weights over the last steps; None where not asked for.
     """
 
     place: int
@@ -101,9 +104,16 @@ class Report:
     val_accuracy: float
     train_s: float
     images: int
+    smooth_accuracy: float | None = None
 
     @property
-    def body(self) -> dict[str, float]:
+    def standing(self) -> float:
+        """What trials are compared by: with a constant learning rate the last step's weights are noisy, their mean
+        is not."""
+        return self.val_accuracy if self.smooth_accuracy is None else self.smooth_accuracy
+
+    @property
+    def body(self) -> dict[str, Any]:
         """Everything but ``place``, as the ledger has it."""
         return {name: value for name, value in asdict(self).items() if name != "place"}
 
@@ -177,6 +187,7 @@ def run_trial(job: TrialJob, report: ReportTo) -> TrialResult:
         report=report,
         save=lambda state: durable.write_sealed(job.checkpoint, state),
         keep=job.keep,
+        smooth_at=job.smooth_at,
     )
     durable.write(job.weights, outcome.weights)
     return TrialResult(

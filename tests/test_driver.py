@@ -109,6 +109,21 @@ def test_a_space_that_runs_out_says_so(place: Place) -> None:
     assert place.drive(50) == "exhausted"
 
 
+def test_trials_are_scored_smoothly_at_their_rungs_and_the_labs_nets_never(place: Place) -> None:
+    asked: dict[str, TrialJob] = {}
+
+    def noting(job: TrialJob, report: ReportTo) -> TrialResult:
+        asked[job.key] = job
+        return stand_ins.quick(job, report)
+
+    place.drive(3, noting, nets("lab-cnn1"))
+    rungs = place.task.config.fidelity.rungs
+    for key, job in asked.items():
+        wanted = () if key == "lab-cnn1" else tuple(point for point in job.report_at[:-1] if point in rungs)
+        assert job.smooth_at == wanted
+    assert asked["trial-0000"].smooth_at
+
+
 def test_the_best_at_each_rung_go_on_and_the_finalists_go_all_the_way(tmp_path: Path) -> None:
     task = stand_ins.task()
     few = task.config.study.model_copy(update={"keep_models": 2})

@@ -76,6 +76,38 @@ def test_an_epoch_is_the_epoch_of_keras_fit(arch: ArchSpec, optimizer: str, spli
         np.testing.assert_allclose(found, expected, atol=0.02)
 
 
+@pytest.mark.parametrize("batch_norm", ["none", "before_activation"])
+def test_averaging_weights_changes_nothing_in_the_training(split: Split, batch_norm: str) -> None:
+    from fmnist_sweep.train import Training
+
+    arch = replace(PLAIN, batch_norm=batch_norm)  # type: ignore[arg-type]
+    plain, smooth = (Training(arch, TrainSpec(epochs=2, seed=5), split) for _ in range(2))
+    for epoch in (0.5, 1.0, 2.0):
+        plain.advance(epoch)
+        smooth.advance(epoch, smooth=epoch < 2)
+        before = weights_of(smooth.net.model)
+        assert 0 < smooth.smooth_accuracy() <= 1 if epoch < 2 else not smooth.mean_weights
+        for found, expected in zip(weights_of(smooth.net.model), before, strict=True):
+            assert np.array_equal(found, expected)  # scoring leaves everything as it was
+    for found, expected in zip(weights_of(smooth.net.model), weights_of(plain.net.model), strict=True):
+        assert np.array_equal(found, expected)
+
+
+def test_the_averaged_weights_are_the_mean_of_the_last_moments(split: Split) -> None:
+    from fmnist_sweep.train import Training
+
+    spec = TrainSpec(epochs=1, batch_size=5)  # 202 steps
+    smooth, plain = Training(PLAIN, spec, split), Training(PLAIN, spec, split)
+    smooth.advance(1.0, smooth=True)
+    moments = []
+    for step in range(112, 203, 10):
+        plain.advance(step / 202)
+        moments.append([np.array(weight) for weight in plain.net.model.trainable_variables])
+    assert len(moments) == 10
+    for found, values in zip(smooth.mean_weights, zip(*moments, strict=True), strict=True):
+        np.testing.assert_allclose(found, np.mean(values, axis=0), rtol=1e-6, atol=1e-7)
+
+
 def test_one_step_has_the_gradients_of_keras(split: Split) -> None:
     import keras
 
@@ -108,12 +140,13 @@ def test_a_resumed_training_is_the_uninterrupted_one(spec: TrainSpec, split: Spl
     points = (0.25, 1.0, 2.0)
     reports: list[Report] = []
     states: list[bytes] = []
-    whole = fit(Training(EVERYTHING, spec, split), points, reports.append, states.append)
+    whole = fit(Training(EVERYTHING, spec, split), points, reports.append, states.append, smooth_at=(0.25, 1.0))
+    assert [report.smooth_accuracy is None for report in reports] == [False, False, True]
     for place in (0, 1):
         resumed = Training(EVERYTHING, spec, split)
         resumed.restore(states[place])
         later: list[Report] = []
-        outcome = fit(resumed, points, later.append, lambda _: None)
+        outcome = fit(resumed, points, later.append, lambda _: None, smooth_at=(0.25, 1.0))
         assert [strip(report) for report in later] == [strip(report) for report in reports[place:]]
         assert outcome.weights == whole.weights
         assert outcome.progress.best_val_accuracy == whole.progress.best_val_accuracy
