@@ -77,7 +77,7 @@ class OptunaView:
 
     def _add(self, job: JobRecord, state: StudyState) -> None:
         study = self._opened()
-        if job.number < len(study.get_trials(deepcopy=False)):
+        if self._found(job.number) is not None:
             return
         config = SweepConfig.model_validate(state.study["config"])
         study.add_trial(
@@ -109,10 +109,21 @@ class OptunaView:
 
     def _set(self, job: JobRecord, state: TrialState) -> FrozenTrial:
         """Moves a trial that has not ended to ``state``; returns the trial as it was."""
-        frozen: FrozenTrial = self._opened().get_trials(deepcopy=False)[job.number]
+        frozen = self._found(job.number)
+        if frozen is None:
+            raise StorageError(f"--storage {masked(self._uri)}: trial {job.number} of {self._study_name!r} is gone")
         if self._storage is not None and not frozen.state.is_finished() and frozen.state != state:
             self._storage.set_trial_state_values(frozen._trial_id, state)
         return frozen
+
+    def _found(self, number: int) -> FrozenTrial | None:
+        """One trial: to read the whole list takes longer the more trials wait."""
+        storage, study_id = self._opened()._storage, self._opened()._study_id
+        try:
+            found: FrozenTrial = storage.get_trial(storage.get_trial_id_from_study_id_trial_number(study_id, number))
+        except KeyError:
+            return None
+        return found
 
     def _opened(self) -> Any:
         if self._study is None:
