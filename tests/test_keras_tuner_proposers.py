@@ -229,8 +229,8 @@ class TestHyperband:
         past = halved(wanted, 2)
         third = answer("hyperband", wanted, past)
 
-        def none_but(proposal: Proposal) -> bool:
-            return proposal.arch in {earlier.proposal.arch for earlier in past} | {third.arch}
+        def none_but(proposal: Proposal) -> float:
+            return float(proposal.arch not in {earlier.proposal.arch for earlier in past} | {third.arch})
 
         running = [*past, Past(third, "running", (), None)]
         assert answer("hyperband", wanted, running, none_but) is waits()
