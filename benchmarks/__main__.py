@@ -23,6 +23,7 @@ BENCHMARKS = {
     "throughput": ("throughput", "how many images a second do two workers train, beside Keras' fit with all cores?"),
     "sweep": ("sweep", "50 trials of the default sweep beside Optuna with Keras, and KerasTuner"),
     "fidelity": ("fidelity", "what does a short training say of a full one? Rung schedules replayed on real curves"),
+    "noise": ("noise", "how noisy is a score at a rung, and how much less is that of averaged weights?"),
     "overhead": ("overhead", "what does a study cost beside its training: starting, bookkeeping, memory?"),
     "calibration": ("calibration", "are the verdicts calibrated? Simulated nets of known accuracy"),
     "calibration-real": ("calibration_real", "are the verdicts calibrated? One net beside itself, on the test set"),

@@ -22,6 +22,7 @@ from benchmarks import (
     calibration_real,
     curves,
     images,
+    noise,
     overhead,
     processes,
     replay,
@@ -460,6 +461,18 @@ def test_a_process_that_fails_says_why(tmp_path: Path) -> None:
     (tmp_path / "failing.py").write_text("raise SystemExit('no such net')\n")
     with pytest.raises(FatalError, match=r"failing x ended with code 1: no such net \(see .*stderr.txt\)"):
         processes.run(["failing", "x"], tmp_path)
+
+
+def test_noise_is_the_spread_over_the_seeds() -> None:
+    found = {
+        "net seed 1": {"last": [0.8, 0.8, 0.9], "mean": [0.84, 0.85, 0.9]},
+        "net seed 2": {"last": [0.9, 0.9, 0.92], "mean": [0.86, 0.86, 0.91]},
+    }
+    result = noise.summed_up(found, ["net"], {"seeds": 2, "train_images": 10}, quick=False)
+    assert result.figures["nets"]["net"]["last"][0] == pytest.approx((0.85, 0.1 / 2**0.5))
+    assert result.figures["ratio_of_spreads"] == pytest.approx([5.0, 10.0, 2.0])
+    assert "85.00 ± 7.07" in result.tables[0].markdown()
+    assert "4.6" in result.lines[0]
 
 
 @pytest.mark.slow
