@@ -27,6 +27,8 @@ _ACTIVATIONS_PER_S = 4.4e8
 _PARAMETERS_PER_S = 8.5e8
 _MATRIX_FLOPS_PER_S = 1.29e11  # what ``Pace.probed`` finds on one core of that machine
 _ADDED_BYTES_PER_S = 6.2e10  # likewise
+_START_S = 3.5  # a worker's own: process, building, tracing, and scoring two or three times
+_STARTS = 1.3  # a trial's, as some are set aside and taken up again
 _DRAWS = 400
 
 
@@ -106,6 +108,7 @@ def forecast(
     *early, (finalists, last) = segments(config, target)
     epochs_s = mean(costs) * sum(trials * epochs for trials, epochs in early)
     epochs_s += mean(costs[len(costs) // 2 if early else 0 :]) * finalists * last  # finalists are of the larger kind
+    epochs_s += target * _STARTS * _START_S
     variants = lab.variants(
         config.lab.variants,
         input_shape=input_shape,
@@ -114,6 +117,7 @@ def forecast(
     )
     different = {fingerprint(it.arch, it.train): it for it in variants}.values()
     lab_s = images * sum(image_s(it.arch, it.train) * it.train.epochs for it in different)
+    lab_s += len(different) * _START_S
     return Forecast(
         nets=tuple(nets),
         over_limits=1 - len(fitting) / len(draws),

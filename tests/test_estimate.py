@@ -54,6 +54,12 @@ def test_twice_the_workers_take_half_as_long_and_a_slow_machine_longer() -> None
     assert slow.trials_s == pytest.approx(3 * one.trials_s)
 
 
+def test_many_short_trials_cost_their_starts() -> None:
+    short = DEFAULT.changed(epochs=1)
+    few = estimate.forecast(short, 50, 1, Pace(), images=100, input_shape=(28, 28, 1), classes=10, seed=0)
+    assert few.trials_s > 100  # fifty processes that hardly train
+
+
 def test_nets_over_the_limits_are_left_out_and_counted() -> None:
     found = expected(TINY)
     assert 0 < found.over_limits < 1
