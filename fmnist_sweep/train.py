@@ -116,14 +116,17 @@ class Training:
         totals = np.zeros(3)
         earliest = full - (_SNAPSHOTS - 1) * _SNAPSHOT_STEPS
         moments = [step for step in range(earliest, full, _SNAPSHOT_STEPS) if step > first] if smooth else []
-        seen = []
+        total: list[np.ndarray] = []  # a running sum, as ten copies of a wide net would fill half a gigabyte
         for stop in (*moments, full):
             if stop > first:
                 totals += np.asarray(self._steps(order, first, stop, self.spec.batch_size))
             first = stop
             if smooth:
-                seen.append([np.array(weight) for weight in self.net.model.trainable_variables])
-        self.mean_weights = [np.mean(values, axis=0) for values in zip(*seen, strict=True)]
+                weights = [np.asarray(weight) for weight in self.net.model.trainable_variables]
+                total = (
+                    [a + b for a, b in zip(total, weights, strict=True)] if total else [np.array(it) for it in weights]
+                )
+        self.mean_weights = [values / (len(moments) + 1) for values in total]
         if last > full:  # the short batch that ends an epoch
             totals += np.asarray(self._steps(order, full, last, self.count - full * self.spec.batch_size))
         self.progress = replace(

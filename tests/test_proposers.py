@@ -166,12 +166,12 @@ def test_a_grid_needs_a_finite_space() -> None:
 
 
 def test_a_model_learns_where_nets_do_not_fit_the_machine() -> None:
-    """Nets with three blocks ran out of memory: the sampler draws fewer of them than random draws do."""
+    """Nets with three blocks began well and ran out of memory: the sampler draws fewer of them than random draws do."""
     drawn = [make(wide("random")).ask([], lambda _: 0.0)]
     while len(drawn) < 30:
         drawn.append(make(wide("random")).ask([Past(it, "running", (), None) for it in drawn], lambda _: 0.0))  # type: ignore[arg-type]
     past = [
-        Past(it, "infeasible", (), None) if len(it.arch.blocks) == 3 else Past(it, "complete", (0.5,), 0.5)
+        Past(it, "infeasible", (0.9,), None) if len(it.arch.blocks) == 3 else Past(it, "stopped", (0.5,), None)
         for it in drawn
         if isinstance(it, Proposal)
     ]
