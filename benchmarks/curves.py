@@ -58,10 +58,28 @@ def of_state(state: StudyState) -> list[Curve]:
     return [Curve(job.arch, job.train, job.reports) for job in trials]
 
 
-def table(curves: Sequence[Curve]) -> tuple[list[float], Floats]:
-    """The report points, and the validation accuracies of shape (curves, points)."""
-    points = [report.epoch for report in curves[0].reports]
-    return points, np.array([[report.val_accuracy for report in curve.reports] for curve in curves])
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Curves as arrays.
+
+    Attributes:
+        points: The report points, in epochs.
+        plain: Validation accuracy, shape (curves, points).
+        standing: What trials are compared by, see ``Report.standing``, of the same shape.
+    """
+
+    points: tuple[float, ...]
+    plain: Floats
+    standing: Floats
+
+    @classmethod
+    def of(cls, curves: Sequence[Curve]) -> Scores:
+        """Of curves with the same report points."""
+        return cls(
+            tuple(report.epoch for report in curves[0].reports),
+            np.array([[report.val_accuracy for report in curve.reports] for curve in curves]),
+            np.array([[report.standing for report in curve.reports] for curve in curves]),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,8 @@ def run(options: Options, record: Record) -> Result:
     found = curves.of_state(_state(options))
     times = options.pick(options.repeats, 200, 5)
     record.once(f"{len(found)} curves", lambda: {"nets": [curve.arch.short for curve in found]})
-    points, scores = curves.table(found)
+    scores = curves.Scores.of(found)
+    points = scores.points
     schedules = [one for one in SCHEDULES if set(one.rungs) <= set(points)]
     replayed = {}
     for schedule in schedules:
@@ -77,11 +78,11 @@ def run(options: Options, record: Record) -> Result:
             "a bootstrap over configurations."
         ),
         figures={
-            "points": points,
+            "points": list(points),
             "curves": [curve_figures(curve) for curve in found],
             "schedules": {one.name: _figures(all_) for one, all_ in replayed.items()},
         },
-        tables=(_correlations(points, scores), _schedules(replayed, times)),
+        tables=(_correlations(scores), _schedules(replayed, times)),
         quick=options.quick,
     )
 
@@ -104,21 +105,32 @@ def _config(chosen: dict[str, Any]) -> SweepConfig:
     return changed.model_copy(update={"fidelity": fidelity, "study": study, "data": data})
 
 
-def _correlations(points: Sequence[float], scores: curves.Floats) -> Table:
-    best, last = scores.max(axis=1), scores[:, -1]
+def _correlations(scores: curves.Scores) -> Table:
+    best, last = scores.plain.max(axis=1), scores.plain[:, -1]
+    upper = curves.better_half(best)
     rows = []
-    for place, point in enumerate(points[:-1]):
-        early = scores[:, place]
+    for place, point in enumerate(scores.points[:-1]):
+        early = scores.standing[:, place]
         recalled = (f"{curves.recall(early, best, count)}/{count}" for count in (1, 3, 5))
-        cells = [curves.correlation(early, final).text() for final in (best, last)]
-        upper = curves.better_half(best)
-        cells.append(curves.correlation(early[upper], best[upper]).text())
-        rows.append((f"{point:g}", f"{100 * point / points[-1]:.1f} %", *cells, *recalled))
+        pairs = ((scores.plain[:, place], best), (early, best), (early, last), (early[upper], best[upper]))
+        cells = [curves.correlation(*pair).text() for pair in pairs]
+        rows.append((f"{point:g}", f"{100 * point / scores.points[-1]:.1f} %", *cells, *recalled))
     return Table(
-        f"What {len(scores)} configurations' beginnings say of their ends",
-        ("epochs", "of full cost", "best", "last epoch", "best, better half", "best 1", "best 3", "best 5"),
+        f"What {len(best)} configurations' beginnings say of their ends",
+        (
+            "epochs",
+            "of full cost",
+            "best, weights as they are",
+            "best",
+            "last epoch",
+            "best, better half",
+            "best 1",
+            "best 3",
+            "best 5",
+        ),
         tuple(rows),
-        "Spearman's correlation with the best accuracy of full training, with that after its last epoch, and with the "
+        "Spearman's correlation with the best accuracy of full training, of the weights as they are and of what trials "
+        "are compared by (at rungs: the averaged weights); of the latter with that after the last epoch, and with the "
         "best among the configurations of the better half in the end. best k: how many of the k that are best in the "
         "end are in the best third at that point.",
     )
@@ -169,5 +181,6 @@ def curve_figures(curve: Curve) -> dict[str, Any]:
     return {
         "net": curve.arch.short,
         "val_accuracy": [report.val_accuracy for report in curve.reports],
+        "standing": [report.standing for report in curve.reports],
         "train_s": [report.train_s for report in curve.reports],
     }

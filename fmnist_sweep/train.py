@@ -119,7 +119,7 @@ class Training:
         total: list[np.ndarray] = []  # a running sum, as ten copies of a wide net would fill half a gigabyte
         for stop in (*moments, full):
             if stop > first:
-                totals += np.asarray(self._steps(order, first, stop, self.spec.batch_size))
+                totals += self._trained(order, first, stop, self.spec.batch_size)
             first = stop
             if smooth:
                 weights = [np.asarray(weight) for weight in self.net.model.trainable_variables]
@@ -128,7 +128,7 @@ class Training:
                 )
         self.mean_weights = [values / (len(moments) + 1) for values in total]
         if last > full:  # the short batch that ends an epoch
-            totals += np.asarray(self._steps(order, full, last, self.count - full * self.spec.batch_size))
+            totals += self._trained(order, full, last, self.count - full * self.spec.batch_size)
         self.progress = replace(
             now,
             steps=target,
@@ -202,6 +202,10 @@ class Training:
             shuffled = np.random.default_rng([self.spec.seed, epoch]).permutation(self.count)
             self._order = (epoch, tf.constant(shuffled, tf.int32))
         return self._order[1]
+
+    def _trained(self, order: Any, first: int, last: int, batch: int) -> np.ndarray:
+        """As ``_run_steps``. The bounds go in as tensors: numbers would make a new graph for each pair of them."""
+        return np.asarray(self._steps(order, tf.constant(first), tf.constant(last), batch))
 
     def _run_steps(self, order: Any, first: Any, last: Any, batch: int) -> Any:
         """Steps ``first`` to ``last`` of an epoch -> float32 (loss sum, correct, images)."""
