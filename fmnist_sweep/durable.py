@@ -10,8 +10,8 @@ from pathlib import Path
 _SEAL_BYTES = hashlib.sha256().digest_size
 
 
-def write(path: Path, content: bytes) -> None:
-    """Puts ``content`` at ``path``; whatever happens, a reader sees the old file or the whole new one.
+def write(path: Path, *content: bytes) -> None:
+    """Puts ``content``, part after part, at ``path``; whatever happens, readers see the old file or the whole new one.
 
     Raises:
         OSError: No room, or no permission; the old file is untouched.
@@ -20,7 +20,7 @@ def write(path: Path, content: bytes) -> None:
     temporary = path.parent / f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}"
     try:
         with temporary.open("xb") as file:
-            file.write(content)
+            file.writelines(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -41,16 +41,16 @@ def sync_folder(folder: Path) -> None:
 
 def write_sealed(path: Path, content: bytes) -> None:
     """As ``write``, with a checksum in front that ``read_sealed`` verifies."""
-    write(path, hashlib.sha256(content).digest() + content)
+    write(path, hashlib.sha256(content).digest(), content)
 
 
 def read_sealed(path: Path) -> bytes | None:
     """The content of a sealed file, or None where it is missing or damaged."""
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            seal, content = file.read(_SEAL_BYTES), file.read()
     except FileNotFoundError:
         return None
-    seal, content = raw[:_SEAL_BYTES], raw[_SEAL_BYTES:]
     return content if hashlib.sha256(content).digest() == seal else None
 
 

@@ -162,6 +162,7 @@ class Training:
             _, correct = self._score(*self.validation)
         finally:
             model.set_weights(raw)
+        self.mean_weights = []  # no longer needed, and as large as the net
         return float(correct) / len(self.validation[1])
 
     @property
