@@ -2,16 +2,18 @@
 
 PYTHON ?= python3
 TRIALS ?= 50
+ROUNDS ?= 100
+SEED ?= 1
 ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.complete
 PIP_ENV := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=constraints.txt
 
-.PHONY: help setup run bench check test fast lint format clean
+.PHONY: help setup run docs bench soak check test fast lint format clean env compose-test
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
 
 setup: $(STAMP) ## virtual environment with the pinned packages
 
@@ -30,8 +32,14 @@ lint: $(STAMP) ## format, lint and types, without changing anything
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+docs: $(STAMP) ## the pages that are taken from the code
+	$(BIN)/python -m docs.build
+
 bench: $(STAMP) ## benchmarks (ARGS="throughput --quick"; ARGS=--help lists them)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+soak: $(STAMP) ## kills workers, driver and MLflow's server of real sweeps at random, then checks all (ROUNDS=20, SEED=1)
+	$(BIN)/python -m tests.soak --rounds $(ROUNDS) --seed $(SEED) --out fmnist_runs/soak.json
 
 fast: $(STAMP) ## the fast tests
 	$(BIN)/python -m pytest
@@ -45,6 +53,12 @@ test: check ## the same, from a bare clone
 format: $(STAMP) ## mend format and imports
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+env: ## .env for docker-compose.yml, with new passwords
+	@$(PYTHON) docker/make_env.py
+
+compose-test: $(STAMP) ## the stack of docker-compose.yml brought up for real (ARGS="--scratch DIR" keeps the images)
+	$(BIN)/python -m tests.compose $(ARGS)
 
 clean: ## remove the environment and caches (never the results)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -24,7 +24,10 @@ BENCHMARKS = {
     "sweep": ("sweep", "50 trials of the default sweep beside Optuna with Keras, and KerasTuner"),
     "fidelity": ("fidelity", "what does a short training say of a full one? Rung schedules replayed on real curves"),
     "noise": ("noise", "how noisy is a score at a rung, and how much less is that of averaged weights?"),
+    "outage": ("outage", "what does it cost a sweep when MLflow is away for minutes, and is anything missing then?"),
     "overhead": ("overhead", "what does a study cost beside its training: starting, bookkeeping, memory?"),
+    "cluster": ("cluster", "how busy are a Ray cluster's nodes, and what does its driver pay for a trial?"),
+    "scale": ("scale", "what do 100 workers and 100,000 trials cost the driver and its ledger?"),
     "calibration": ("calibration", "are the verdicts calibrated? Simulated nets of known accuracy"),
     "calibration-real": ("calibration_real", "are the verdicts calibrated? One net beside itself, on the test set"),
 }

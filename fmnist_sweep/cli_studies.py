@@ -16,6 +16,7 @@ from fmnist_sweep.options import (
     Home,
     Json,
     Quiet,
+    RayAddress,
     Seed,
     Storage,
     Study,
@@ -45,6 +46,7 @@ def run(
     seed: Seed = None,
     workers: Workers = "auto",
     executor: ExecutorOption = "local",
+    ray_address: RayAddress = "",
     timeout: Timeout = "",
     epochs: Epochs = None,
     train_images: TrainImages = None,
@@ -89,6 +91,7 @@ def run(
         train_images,
         engine,
         patience,
+        ray_address,
     )
     ended = command.run(settings, trials, with_lab=not no_lab, fresh=fresh, quiet=quiet, console=console())
     finish(ended.result, as_json, ended.code)
@@ -109,6 +112,7 @@ def lab(
     seed: Seed = None,
     workers: Workers = "auto",
     executor: ExecutorOption = "local",
+    ray_address: RayAddress = "",
     timeout: Timeout = "",
     epochs: Epochs = None,
     train_images: TrainImages = None,
@@ -120,7 +124,19 @@ def lab(
     from fmnist_sweep.commands import run as command
 
     settings = settings_of(
-        home, study, "default", data_dir, tracking_uri, storage, seed, workers, executor, timeout, epochs, train_images
+        home,
+        study,
+        "default",
+        data_dir,
+        tracking_uri,
+        storage,
+        seed,
+        workers,
+        executor,
+        timeout,
+        epochs,
+        train_images,
+        ray_address=ray_address,
     )
     names = [name.strip() for name in variants.split(",")]
     ended = command.run_lab(settings, names, seeds, quiet=quiet, console=console())
@@ -145,6 +161,7 @@ def compare(
     storage: Storage = "",
     workers: Workers = "auto",
     executor: ExecutorOption = "local",
+    ray_address: RayAddress = "",
     timeout: Timeout = "",
     as_json: Json = False,
     quiet: Quiet = False,
@@ -153,7 +170,19 @@ def compare(
     """Judge the best trials and the lab's nets: same seeds, test set, verdicts."""
     from fmnist_sweep.commands import compare as command
 
-    settings = settings_of(home, study, sweep, data_dir, tracking_uri, storage, None, workers, executor, timeout)
+    settings = settings_of(
+        home,
+        study,
+        sweep,
+        data_dir,
+        tracking_uri,
+        storage,
+        None,
+        workers,
+        executor,
+        timeout,
+        ray_address=ray_address,
+    )
     ended = command.compare(settings, top, seeds, curves=tensorboard, quiet=quiet, console=console())
     finish(ended.result, as_json, ended.code)
 

@@ -35,6 +35,7 @@ def preview(
     ] = None,
     samples: Annotated[int, typer.Option("--samples", metavar="N", parser=whole(1), help="Nets to show.")] = 10,
     home: Home = HOME,
+    data_dir: DataDir = None,
     seed: Seed = None,
     workers: Workers = "auto",
     epochs: Epochs = None,
@@ -45,7 +46,9 @@ def preview(
     """Sample a sweep without training: nets, sizes, estimated time."""
     from fmnist_sweep.commands import preview as command
 
-    settings = settings_of(home, "", sweep, seed=seed, workers=workers, epochs=epochs, train_images=train_images)
+    settings = settings_of(
+        home, "", sweep, data_dir, seed=seed, workers=workers, epochs=epochs, train_images=train_images
+    )
     finish(command.preview(settings, trials, samples, console()), as_json)
 
 
@@ -128,6 +131,9 @@ def ui(
 @app.command()
 @told
 def data(
+    sweep: Annotated[
+        str, typer.Option("--sweep", metavar="NAME|FILE", help="The images that this sweep names, if it does.")
+    ] = "",
     data_dir: DataDir = None,
     home: Home = HOME,
     as_json: Json = False,
@@ -136,7 +142,7 @@ def data(
     """Find or fetch the data set and verify its checksums."""
     from fmnist_sweep.commands import listing
 
-    finish(listing.data(settings_of(home, data_dir=data_dir), console()), as_json)
+    finish(listing.data(settings_of(home, sweep=sweep, data_dir=data_dir), console()), as_json)
 
 
 @app.command()

@@ -68,4 +68,5 @@ def load(sweep: str) -> tuple[str, SweepConfig]:
         ) from None
     except UnicodeDecodeError:
         raise ConfigError(str(path), ["not text in UTF-8"]) from None
-    return path.stem, parse(text, str(path))
+    config = parse(text, str(path))
+    return path.stem, config.model_copy(update={"data": config.data.below(path.resolve().parent)})

@@ -10,13 +10,14 @@ from __future__ import annotations
 import enum
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from fmnist_sweep import pruning, space
 from fmnist_sweep.arch import ArchSpec, TrainSpec, fingerprint
 from fmnist_sweep.data import PreparedData
-from fmnist_sweep.errors import FatalError
+from fmnist_sweep.errors import FatalError, HomeError, LedgerError
 from fmnist_sweep.executors import Died, Executor, Failed, Finished, Happening, Reported
 from fmnist_sweep.home import StudyFolder
 from fmnist_sweep.ledger import Event, Ledger
@@ -28,6 +29,7 @@ Outcome = Literal["done", "exhausted", "flat", "interrupted", "timeout"]
 
 _TICK_S = 0.25
 _DEATHS = 3
+_LOSSES = 10  # of nodes under one job: more than chance, so it may be what takes them down
 _ERRORS_IN_A_ROW = 3
 _FIRST_REPORT_S = 900.0
 _SLOWEST = 10.0
@@ -79,7 +81,7 @@ class Driver:
         self.state = StudyState.of(ledger.events())
         self._queue: list[str] = []
         self._running: dict[str, float] = {}  # key -> monotonic deadline for its next sign of life
-        self._deaths: dict[str, int] = {}
+        self._deaths: dict[tuple[str, bool], int] = {}  # by job, and whether its node was lost with it
         self._errors_in_a_row = 0
         self._exhausted = False
         self._patience = 0
@@ -140,6 +142,9 @@ class Driver:
 
     def _take_up(self, extras: Sequence[Extra]) -> None:
         """Puts unfinished jobs and new extras in the queue."""
+        for job in list(self.state.jobs.values()):
+            if job.state == "complete" and not job.kept and not job.same_as:
+                self._keep(job.key)  # a driver may have been killed just before; what was dropped stays so
         for job in self.state.unfinished():
             if job.state == "running" and not self._goes_on(job):
                 self._record("held", job.key, job.attempts)
@@ -274,7 +279,7 @@ class Driver:
         elif isinstance(happening, Failed):
             self._take_failure(key, happening)
         elif isinstance(happening, Died):
-            self._take_death(key, happening.message)
+            self._take_death(key, happening.message, happening.lost)
 
     def _take_report(self, key: str, happening: Reported) -> None:
         report = happening.report
@@ -304,6 +309,8 @@ class Driver:
         self._record("held", job.key, job.attempts)
 
     def _take_failure(self, key: str, happening: Failed) -> None:
+        if happening.why == "disk":
+            self._give_up(happening.message)
         self._end(key, "failed", f"{happening.why}: {happening.message}", None)
         if happening.why != "error":
             return
@@ -314,12 +321,18 @@ class Driver:
                 f"the traceback is in {self._folder.log}"
             )
 
-    def _take_death(self, key: str, message: str) -> None:
+    def _give_up(self, message: str) -> NoReturn:
+        """Ends the run, and no job as failed, where the disk is at fault."""
+        with suppress(LedgerError):  # which may be on the same disk; then the next run takes the jobs up all the same
+            self._pause(list(self._running))
+        raise HomeError(f"{self._folder.path} can't be written ({message}); once it can, the same command goes on")
+
+    def _take_death(self, key: str, message: str, lost: bool = False) -> None:
         """The same job again, from its checkpoint; not for ever."""
-        self._deaths[key] = self._deaths.get(key, 0) + 1
+        deaths = self._deaths[key, lost] = self._deaths.get((key, lost), 0) + 1
         del self._running[key]
-        if self._deaths[key] >= _DEATHS:
-            self._end(key, "failed", f"worker: {message}, {_DEATHS} times", None)
+        if deaths >= (_LOSSES if lost else _DEATHS):
+            self._end(key, "failed", f"worker: {message}, {deaths} times", None)
         else:
             self._record("died", key, self.state.jobs[key].attempts, message=message)
             self._queue.insert(0, key)

@@ -8,6 +8,7 @@
     │   ├── DataError           data missing, truncated or altered
     │   ├── HomeError           the home folder can't be used
     │   ├── LedgerError         the ledger can't be read or written
+    │   │   └── DamagedLedgerError  it holds something else than what was written
     │   ├── StudyError          the study is locked, or was made with another search space
     │   ├── StorageError        Optuna's storage can't be used
     │   ├── TrackingError       the tracking server can't be used
@@ -61,6 +62,10 @@ class HomeError(FatalError):
 
 class LedgerError(FatalError):
     """The ledger can't be read or written."""
+
+
+class DamagedLedgerError(LedgerError):
+    """The ledger holds something else than what was written."""
 
 
 class StudyError(FatalError):

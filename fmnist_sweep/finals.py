@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from fmnist_sweep import arithmetic, verdicts
 from fmnist_sweep.arch import ArchSpec, TrainSpec, fingerprint
-from fmnist_sweep.data import DataSource, PreparedData
+from fmnist_sweep.data import FASHION_MNIST, DataSource, PreparedData
 from fmnist_sweep.errors import StudyError, UsageError
 from fmnist_sweep.executors.local import call
 from fmnist_sweep.home import StudyFolder
@@ -275,12 +275,21 @@ def judge(state: StudyState, nets: Sequence[Contender], seeds: Sequence[int]) ->
         standings=(*trials, *rivals),
         seeds=tuple(seeds),
         pairs=pairs,
-        claims=told,
+        claims=tuple(_elsewhere(claim, state) for claim in told),
         openings=state.openings,
         leader=leader,
         sentence=_sentence(leader, [pair for pair in pairs if pair.a == leader], same),
         without_duplicates=None if apart is None else verdicts.compare_all(apart, family),
     )
+
+
+def _elsewhere(claim: Claim, state: StudyState) -> Claim:
+    """The lab's claims are about its own data: another set's figures are told, and decide nothing."""
+    name = state.study.get("data_set", {}).get("name", FASHION_MNIST.name)
+    if name == FASHION_MNIST.name:
+        return claim
+    why = f"it is a claim about Fashion-MNIST; on {name}, {claim.why}"
+    return replace(claim, verdict="not decided", why=why)
 
 
 def runs(state: StudyState, findings: Findings) -> dict[str, JobRecord]:

@@ -11,8 +11,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from fmnist_sweep import durable
 from fmnist_sweep.errors import HomeError, StudyError, UsageError
 
+_PROBE_BYTES = 65_536  # so that a disk that is full to the last block is noticed
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
@@ -28,6 +30,17 @@ def checked_name(what: str, name: str) -> str:
             "a letter or digit first, no two dots together"
         )
     return name
+
+
+def _no_link(what: str, path: Path) -> Path:
+    """``path``, if it is not a link, which might lead anywhere.
+
+    Raises:
+        UsageError: It is one.
+    """
+    if path.is_symlink():
+        raise UsageError(f"{what} {path.name!r}: {path} is a link; valid: a folder of its own")
+    return path
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +81,17 @@ class StudyFolder:
 
     def job(self, key: str) -> Path:
         """The folder of one job."""
-        return self.path / "jobs" / checked_name("job", key)
+        return _no_link("job", self.path / "jobs" / checked_name("job", key))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Holds the study for one driver; the lock goes with the process, however it ends.
 
         Raises:
-            StudyError: Another driver has it.
+            StudyError: Another driver has it, or has just put it aside.
+            OSError: The lock can't be written, or is a link.
         """
-        file = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        file = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
             try:
                 _lock(file)
@@ -87,11 +101,23 @@ class StudyFolder:
                     f"study {self.path.name!r} is being run by another process (pid {owner or 'unknown'}); "
                     "wait for it, or choose another --study"
                 ) from None
+            if not _is_at(file, self.path / "lock"):  # it was opened before the folder got another name
+                raise StudyError(
+                    f"study {self.path.name!r} was put aside by another process just now; the same command starts anew"
+                )
             os.ftruncate(file, 0)
             os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
             yield
         finally:
             os.close(file)
+
+
+def _is_at(file: int, path: Path) -> bool:
+    """Whether an open file is the one that is at ``path`` now."""
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _lock(file: int) -> None:
@@ -119,14 +145,16 @@ class Home:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             probe = self.path / f".probe-{os.getpid()}"
-            probe.write_bytes(b"")
-            probe.unlink()
+            try:
+                durable.write(probe, bytes(_PROBE_BYTES))
+            finally:
+                probe.unlink(missing_ok=True)
         except OSError as error:
             raise HomeError(f"--home {self.path} can't be written: {error.strerror or error}") from None
 
     def study(self, name: str) -> StudyFolder:
         """The files of the study ``name``."""
-        return StudyFolder(self.path / "studies" / checked_name("--study", name))
+        return StudyFolder(_no_link("--study", self.path / "studies" / checked_name("--study", name)))
 
     def studies(self) -> list[str]:
         """Names of the studies that were started here."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from fmnist_sweep.arch import ArchSpec, BlockSpec, TrainSpec
-from fmnist_sweep.errors import UsageError
+from fmnist_sweep.errors import SpecError, UsageError
 
 PROTOCOL = TrainSpec(optimizer="adam", learning_rate=0.001, batch_size=32, epochs=5)
 ABOUT = {
@@ -59,7 +59,7 @@ def variants(
     epochs: int = PROTOCOL.epochs,
     seed: int = 0,
 ) -> list[Variant]:
-    """The lab's nets for images of ``input_shape``.
+    """The lab's nets for images of ``input_shape``; of ``all``, those that can be built for them.
 
     Args:
         wanted: Names of ``NAMES``, or ``all``.
@@ -69,27 +69,35 @@ def variants(
         seed: Of all of them.
 
     Raises:
-        UsageError: An unknown name.
+        UsageError: An unknown name, or a net that is named and can't be built.
     """
     names = list(wanted)
     check_names(names)
     recipe = replace(PROTOCOL, epochs=epochs, seed=seed)
-    one = (BlockSpec(32),)
-    three = (BlockSpec(32), BlockSpec(64), BlockSpec(128))
-    cnn3 = ArchSpec(input_shape, classes, three, dense=(512,))
-    intended = replace(cnn3, batch_norm="before_activation", bn_dense=True, bn_logits=True)
-    nets = {
-        "lab-cnn1": (ArchSpec(input_shape, classes, one, dense=(128,)), recipe),
-        "lab-cnn3": (cnn3, recipe),
-        "lab-cnn3-bn-as-written": (cnn3, recipe),
-        "lab-cnn3-bn-as-intended": (intended, recipe),
-        "lab-mlp": (
-            ArchSpec(input_shape, classes, dense=(128,)),
-            replace(recipe, optimizer="sgd", learning_rate=0.01, epochs=10 * epochs),
-        ),
-    }
-    chosen = [name for name in NAMES if "all" in names or name in names]
-    return [Variant(name, *nets[name], ABOUT[name]) for name in chosen]
+    slow = replace(recipe, optimizer="sgd", learning_rate=0.01, epochs=10 * epochs)
+    found = []
+    for name in NAMES:
+        if name not in names and "all" not in names:
+            continue
+        try:
+            arch = _net(name, input_shape, classes)
+        except SpecError as error:
+            if name in names:
+                raise UsageError(f"{name} can't be built: {error}; leave it out of [lab] variants") from None
+            continue
+        found.append(Variant(name, arch, slow if name == "lab-mlp" else recipe, ABOUT[name]))
+    return found
+
+
+def _net(name: str, input_shape: tuple[int, int, int], classes: int) -> ArchSpec:
+    if name == "lab-mlp":
+        return ArchSpec(input_shape, classes, dense=(128,))
+    if name == "lab-cnn1":
+        return ArchSpec(input_shape, classes, (BlockSpec(32),), dense=(128,))
+    cnn3 = ArchSpec(input_shape, classes, (BlockSpec(32), BlockSpec(64), BlockSpec(128)), dense=(512,))
+    if name == "lab-cnn3-bn-as-intended":
+        return replace(cnn3, batch_norm="before_activation", bn_dense=True, bn_logits=True)
+    return cnn3
 
 
 def seeded(

@@ -100,7 +100,7 @@ def _key_mistakes(key: str, values: list[Any]) -> Iterator[str]:
 
 def _try_value(key: str, value: Any) -> None:
     """Makes the smallest spec that has ``value`` at ``key``."""
-    shape = (64, 64, 1)
+    shape, classes = (64, 64, 1), 2  # any that every value of a key fits
     if key in TRAIN_KEYS:
         helper = {"weight_decay": {"optimizer": "adamw"}, "momentum": {"optimizer": "sgd"}}.get(key, {})
         TrainSpec.from_dict({**helper, key: value})
@@ -110,10 +110,10 @@ def _try_value(key: str, value: Any) -> None:
         checks.whole("depth", value, 0, MAX_BLOCKS)
     elif key == "dense_units":
         if value != 0 or isinstance(value, bool):
-            ArchSpec(shape, 10, dense=(value,))
+            ArchSpec(shape, classes, dense=(value,))
     else:
         placed = {} if key == "batch_norm" else {"batch_norm": "before_activation"}
-        ArchSpec(shape, 10, blocks=(BlockSpec(8),), **{**placed, key: value})
+        ArchSpec(shape, classes, blocks=(BlockSpec(8),), **{**placed, key: value})
 
 
 _TAGS = ("domain", "blocks", "value", "bool", "int", "float", "str")

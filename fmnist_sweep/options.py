@@ -39,7 +39,7 @@ Sweep = Annotated[
 ]
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", metavar="DIR", envvar="FMNIST_DATA_DIR", help="Where the data set's four files are."),
+    typer.Option("--data-dir", metavar="DIR", envvar="FMNIST_DATA_DIR", help="Where the data set's files are."),
 ]
 Tracking = Annotated[
     str,
@@ -47,13 +47,33 @@ Tracking = Annotated[
         "--tracking-uri", metavar="URI", envvar="MLFLOW_TRACKING_URI", help="MLflow; by default SQLite under home."
     ),
 ]
-Storage = Annotated[str, typer.Option("--storage", metavar="URI", help="Optuna's; by default SQLite under home.")]
+Storage = Annotated[
+    str,
+    typer.Option(
+        "--storage", metavar="URI", envvar="FMNIST_SWEEP_STORAGE", help="Optuna's; by default SQLite under home."
+    ),
+]
 Seed = Annotated[
     int | None, typer.Option("--seed", metavar="N", parser=whole(0), help="Of everything drawn; 0 for a new study.")
 ]
 Workers = Annotated[str, typer.Option("--workers", metavar="N|auto", help="Nets trained at the same time.")]
 ExecutorOption = Annotated[
-    str, typer.Option("--executor", metavar="local|inline", help="Processes, or this process (for debugging).")
+    str,
+    typer.Option(
+        "--executor",
+        metavar="local|ray|inline",
+        envvar="FMNIST_SWEEP_EXECUTOR",
+        help="Processes, a Ray cluster, or this process (for debugging).",
+    ),
+]
+RayAddress = Annotated[
+    str,
+    typer.Option(
+        "--ray-address",
+        metavar="HOST:PORT",
+        envvar="FMNIST_SWEEP_RAY_ADDRESS",
+        help="Of a Ray cluster; by default one of this machine.",
+    ),
 ]
 Timeout = Annotated[
     str, typer.Option("--timeout", metavar="TIME", help="Time for the study in all, as 90s, 45m or 2h.")
@@ -85,20 +105,24 @@ def settings_of(
     train_images: int | None = None,
     engine: str = "",
     patience: int | None = None,
+    ray_address: str = "",
 ) -> Settings:
     """The options as one value.
 
     Raises:
         UsageError: One of them is none of its valid values.
     """
+    from fmnist_sweep.addresses import entrusted
     from fmnist_sweep.home import Home as HomeFolder
     from fmnist_sweep.schema import Engine
-    from fmnist_sweep.settings import Settings
+    from fmnist_sweep.settings import ExecutorName, Settings
 
     if engine and engine not in get_args(Engine):
         raise UsageError(f"--engine is {engine!r}; valid: {', '.join(get_args(Engine))}")
-    if executor not in ("local", "inline"):
-        raise UsageError(f"--executor is {executor!r}; valid: local, inline")
+    if executor not in get_args(ExecutorName):
+        raise UsageError(f"--executor is {executor!r}; valid: {', '.join(get_args(ExecutorName))}")
+    if ray_address and executor != "ray":
+        raise UsageError(f"--ray-address is {ray_address!r}; it needs --executor ray")
     if workers != "auto" and (not workers.isdecimal() or not 1 <= int(workers) <= 1024):
         raise UsageError(f"--workers is {workers!r}; valid: auto, or a whole number from 1 to 1024")
     return Settings(
@@ -106,11 +130,12 @@ def settings_of(
         study=study,
         sweep=sweep,
         data_dir=data_dir,
-        tracking_uri=tracking_uri,
+        tracking_uri=entrusted(tracking_uri),
         storage=storage,
         seed=seed,
         workers=0 if workers == "auto" else int(workers),
-        executor="inline" if executor == "inline" else "local",
+        executor=cast("ExecutorName", executor),
+        ray_address=ray_address,
         timeout_s=seconds("--timeout", timeout) if timeout else None,
         patience=patience,
         epochs=epochs,

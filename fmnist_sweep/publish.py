@@ -231,7 +231,9 @@ def _log(client: Any, item: Publication, example: Path) -> str:
     if not item.weights.exists() or durable.sha256(item.weights) != item.sha256:
         raise ExportError(f"{item.key}: {item.weights} is missing or was altered (its sha256 is not {item.sha256})")
     model = rebuild(item.arch, item.weights.read_bytes(), name=item.key.replace("-", "_"))
-    image = np.load(example, mmap_mode="r")[:1].astype(np.float32)  # (1, height, width, channels), 0-255
+    image = np.load(example, mmap_mode="r", allow_pickle=False)[:1].astype(
+        np.float32
+    )  # (1, height, width, channels), 0-255
     probabilities = np.asarray(model(image))
     run = client.get_run(item.run_id)
     before = run.info

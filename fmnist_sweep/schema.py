@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from fmnist_sweep.arch import TrainSpec
 
@@ -135,10 +136,71 @@ class LimitsSection(_Frozen):
     flops: int | None = Field(None, ge=1)
 
 
+def _one_or_more(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Files = Annotated[list[str], BeforeValidator(_one_or_more)]
+
+
 class DataSection(_Frozen):
-    """Which part of the data is used; ``train_images``: how many of the first images to train on."""
+    """Which images are trained on: Fashion-MNIST's, or those of files that ``train`` names.
+
+    Paths are relative to the sweep file. They are the user's own, so they may lead anywhere.
+
+    Attributes:
+        train_images: How many of the images to train on, the first ones; all by default.
+        train: Files of the training images: one ``.npz``, or two IDX files, images and labels.
+        validation: Likewise for validation; by default what the ``.npz`` holds, else ``validation_share`` of ``train``.
+        test: Likewise for the test set; by default what the ``.npz`` holds, else ``test_share`` of ``train``.
+        validation_share: Share of ``train``'s images for validation, of every class alike.
+        test_share: Share of ``train``'s images for the test set, of every class alike.
+        name: Of the data set, as MLflow and the model card name it; by default the training file's.
+        class_names: By label, from 0 on; by default the labels themselves.
+        shape: Height, width and channels that the images must have; by default whatever they have.
+        about: Where the images come from and their licence, for the model card.
+    """
 
     train_images: int | None = Field(None, ge=1)
+    train: Files | None = None
+    validation: Files | None = None
+    test: Files | None = None
+    validation_share: float = Field(0.2, ge=0.01, le=0.5)
+    test_share: float = Field(0.2, ge=0.01, le=0.5)
+    name: str = Field("", max_length=80)
+    class_names: list[str] | None = Field(None, min_length=2, max_length=256)
+    shape: list[int] | None = Field(None, min_length=3, max_length=3)
+    about: str = Field("", max_length=1000)
+
+    @model_validator(mode="after")
+    def _together(self) -> DataSection:
+        for part, files in (("train", self.train), ("validation", self.validation), ("test", self.test)):
+            if files is not None and not _is_part(files):
+                raise ValueError(f"{part} is {files}; valid: one .npz file, or two IDX files, images and labels")
+        if self.train is None:
+            named = sorted(self.model_fields_set - {"train_images", "train"})
+            if any(getattr(self, key) not in (None, DataSection.model_fields[key].default) for key in named):
+                raise ValueError(f"{', '.join(named)}: only with train, the files of another image set")
+        elif self.name.lower() == "fashion-mnist":
+            raise ValueError("name is 'fashion-mnist', which is built in; valid: another name")
+        if self.class_names is not None and len(set(self.class_names)) < len(self.class_names):
+            raise ValueError(f"class_names is {self.class_names}; valid: each name once")
+        return self
+
+    def below(self, folder: Path) -> DataSection:
+        """The same with paths that don't depend on the working folder; relative ones start at ``folder``."""
+        parts = {part: getattr(self, part) for part in ("train", "validation", "test")}
+        moved = {
+            part: [str((folder / file).resolve()) for file in files]
+            for part, files in parts.items()
+            if files is not None
+        }
+        return self.model_copy(update=moved)
+
+
+def _is_part(files: list[str]) -> bool:
+    packed = [file.lower().endswith(".npz") for file in files]
+    return packed in ([True], [False, False]) and all(file and "\0" not in file for file in files)
 
 
 def _shape_of(value: Any) -> str:

@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fmnist_sweep import data as datasets
 from fmnist_sweep import lab, proposers, publish, study, summary
+from fmnist_sweep.aside import move_aside
 from fmnist_sweep.data import DataSource, PreparedData
 from fmnist_sweep.driver import Driver, Outcome, Stopping
 from fmnist_sweep.errors import FatalError
-from fmnist_sweep.executors import Executor
+from fmnist_sweep.executors import Executor, gpu, ray_cluster
 from fmnist_sweep.executors.inline import InlineExecutor
 from fmnist_sweep.executors.local import LocalExecutor, auto_workers, call, warm_up
 from fmnist_sweep.home import StudyFolder
@@ -108,17 +110,21 @@ def run(settings: Settings, planned: Plan, work: Work, hooks: Hooks) -> Session:
     check_uri(settings.mlflow)
     if settings.executor == "local":
         warm_up()
-    source = datasets.find(settings.data_dir, say=hooks.say)
+    elif settings.executor == "ray":
+        ray_cluster.require()
+    source = datasets.source_of(planned.config.data, settings.data_dir, say=hooks.say)
     data = datasets.prepare(source, settings.home.data, train_images=planned.config.data.train_images)
     folder = settings.home.study(planned.name)
     if work.fresh and folder.exists:
         hooks.say(f"the old study is now {move_aside(settings, planned.name)!r}")
     folder.path.mkdir(parents=True, exist_ok=True)
     with folder.locked():
-        ledger = Ledger(folder.ledger)
+        ledger = study.opened(folder)
         try:
             identity = study.begin(ledger, planned, settings, source, data)
-            said = {} if work.patience is None else {"patience": work.patience}
+            settings = study.at_its_storage(settings, StudyState.of(ledger.events()).storage)
+            said: dict[str, Any] = {} if work.patience is None else {"patience": work.patience}
+            said["storage"] = study.storage_address(settings)
             ledger.append("session", "", len(ledger.events()), began=time.time(), target=work.target, **said)
             task = Task(planned.config, data.image_shape, data.classes, identity["seed"])
             scene = Scene(ledger, source, data, folder)
@@ -164,7 +170,13 @@ def _drive(settings: Settings, task: Task, scene: Scene, mirrors: list[Mirror], 
 def _executor(settings: Settings, folder: StudyFolder) -> Executor:
     if settings.executor == "inline":
         return InlineExecutor()
-    return LocalExecutor(settings.workers or auto_workers(), log=folder.log)
+    workers = settings.workers or auto_workers()
+    if settings.executor == "ray":
+        from fmnist_sweep.executors.ray import RayExecutor
+
+        cluster = ray_cluster.open_(settings.ray_address, workers, len(gpu.found()))
+        return RayExecutor(cluster, log=folder.log, workers=settings.workers, owns=True)
+    return LocalExecutor(workers, log=folder.log, shares=gpu.shares(gpu.found(), workers))
 
 
 @contextmanager
@@ -260,29 +272,3 @@ def attach(settings: Settings, state: StudyState, files: Iterable[Path]) -> str:
     except Exception as error:
         return f"artifacts: {(str(error).splitlines() or [type(error).__name__])[0][:200]}"
     return ""
-
-
-def move_aside(settings: Settings, name: str) -> str:
-    """Gives a study another name, everywhere, and returns that name.
-
-    Raises:
-        StudyError: It is being run.
-        TrackingError: MLflow can't rename its experiment.
-    """
-    folder = settings.home.study(name)
-    with folder.locked():
-        ledger = Ledger(folder.ledger)
-        state = StudyState.of(ledger.events())
-        ledger.close()
-        aside = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-        experiment = state.views.get("experiment_id")
-        if experiment:
-            try:
-                connect(settings.mlflow).rename_experiment(experiment, aside)
-            except Exception as error:
-                raise FatalError(f"MLflow can't rename experiment {name!r}: {error}") from None
-        from fmnist_sweep.views import optuna_storage
-
-        optuna_storage.move_aside(settings.optuna, name, aside)
-        folder.path.rename(settings.home.study(aside).path)
-    return aside

@@ -9,7 +9,7 @@ from typing import Literal
 from fmnist_sweep.home import Home
 from fmnist_sweep.schema import Engine
 
-ExecutorName = Literal["local", "inline"]
+ExecutorName = Literal["local", "inline", "ray"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class Settings:
         seed: None for the study's own, or 0 for a new one.
         workers: Jobs at a time; 0 for as many as the machine carries.
         executor: Where jobs run.
+        ray_address: Of the Ray cluster; "" for one of this machine alone.
         timeout_s: Seconds that the study may take in all.
         patience: Instead of the study's last, or the sweep's; 0 for never flat.
         epochs: Instead of the sweep's.
@@ -42,6 +43,7 @@ class Settings:
     seed: int | None = None
     workers: int = 0
     executor: ExecutorName = "local"
+    ray_address: str = ""
     timeout_s: float | None = None
     patience: int | None = None
     epochs: int | None = None

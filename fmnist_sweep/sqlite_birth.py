@@ -19,8 +19,14 @@ _PREFIX = "sqlite:///"
 
 def file_of(uri: str) -> Path | None:
     """The file of an SQLite address; None for other databases and for one in memory."""
-    path = uri.removeprefix(_PREFIX)
+    path = uri.removeprefix(_PREFIX).partition("?")[0]
     return Path(path) if uri.startswith(_PREFIX) and path and not path.startswith((":", "file:")) else None
+
+
+def at(uri: str, path: Path) -> str:
+    """The address of another SQLite file, with the same options."""
+    _, mark, options = uri.partition("?")
+    return f"{_PREFIX}{path}{mark}{options}"
 
 
 def born(uri: str, make: Callable[[str], object]) -> None:
@@ -30,7 +36,7 @@ def born(uri: str, make: Callable[[str], object]) -> None:
         return
     unborn = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
-        make(f"{_PREFIX}{unborn}")
+        make(at(uri, unborn))
         with suppress(FileExistsError):  # another process was faster, and may have written to its own
             os.link(unborn, path)
     finally:

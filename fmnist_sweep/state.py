@@ -97,6 +97,8 @@ class StudyState:
         mistakes: What the leader of the finals gets wrong, as ``finals.test`` records it; None before the finals.
         compared: The last comparison, as ``finals.record`` records it; None before the first.
         target: Trials that the last run was asked for.
+        storage: Address of Optuna's storage in the last run, without a password; "" for the one under home, None where
+            the release of that run did not record it.
         flat: The patience that the search had and the trials there were when it last went flat; (0, 0) if never.
     """
 
@@ -111,6 +113,7 @@ class StudyState:
     mistakes: dict[str, Any] | None = None
     compared: dict[str, Any] | None = None
     target: int = 0
+    storage: str | None = None
     flat: tuple[int, int] = (0, 0)
     _last_time: float = 0.0
 
@@ -132,6 +135,7 @@ class StudyState:
             self.study = event.body
         elif event.kind == "session":
             self.target = event.body.get("target", self.target)
+            self.storage = event.body.get("storage", self.storage)
         elif event.kind == "view":
             self.views.update(event.body)
         elif event.kind == "flat":

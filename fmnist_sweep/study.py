@@ -5,19 +5,25 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fmnist_sweep import config as sweeps
 from fmnist_sweep import provenance
+from fmnist_sweep.addresses import masked
 from fmnist_sweep.data import DataSource, PreparedData
-from fmnist_sweep.errors import StudyError
-from fmnist_sweep.ledger import Ledger
+from fmnist_sweep.errors import DamagedLedgerError, StorageError, StudyError, UsageError
+from fmnist_sweep.home import StudyFolder
+from fmnist_sweep.ledger import Event, Ledger, damaged, readable
 from fmnist_sweep.schema import Engine, SweepConfig
 from fmnist_sweep.settings import Settings
+from fmnist_sweep.sqlite_birth import at, file_of
 
 DEFAULT_SWEEP = "default"
-_FREE = ("title", "study.trials", "study.keep_models", "study.patience", "lab")  # may change between runs of one study
+# What may change between runs of one study. Files may move: what they hold is compared by its fingerprint.
+_FREE = {"title", "study.trials", "study.keep_models", "study.patience", "lab.variants"}
+_FREE |= {f"data.{key}" for key in ("train", "validation", "test", "name", "about")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +43,27 @@ class Plan:
     seed: int
 
 
-def plan(settings: Settings) -> Plan:
+def plan(settings: Settings, fresh: bool = False) -> Plan:
     """Reads the sweep and works the user's options into it; what is not given is as the study has it.
+
+    Args:
+        settings: The user's options.
+        fresh: Whether the study of that name will be put aside, so that a damaged ledger does not matter.
 
     Raises:
         UsageError: No such sweep.
         ConfigError: Mistakes in its file.
+        LedgerError: The study's ledger can't be read.
     """
-    old = stored(settings, settings.study) if settings.study else {}
+    old = stored(settings, settings.study, fresh) if settings.study else {}
+    if fresh and settings.study and not (settings.sweep or old) and settings.home.study(settings.study).exists:
+        raise UsageError(f"nothing can be read of study {settings.study!r}; say with --sweep what to start anew")
     if settings.sweep or not old:
         sweep, config = sweeps.load(settings.sweep or DEFAULT_SWEEP)
     else:
         sweep, config = old["sweep"], SweepConfig.model_validate(old["config"])
     name = settings.study or sweep
-    old = old or stored(settings, name)
+    old = old or stored(settings, name, fresh)
     epochs = settings.epochs or old.get("options", {}).get("epochs")
     train_images = settings.train_images or old.get("options", {}).get("train_images") or config.data.train_images
     config = config.changed(epochs=epochs)
@@ -74,19 +87,77 @@ def with_engine(config: SweepConfig, engine: Engine) -> SweepConfig:
     return changed.model_copy(update={"fidelity": fidelity})
 
 
-def stored(settings: Settings, name: str) -> dict[str, Any]:
-    """The identity that a study under home has, with the patience of its last run; empty if there is no such study."""
+def stored(settings: Settings, name: str, damaged_too: bool = False) -> dict[str, Any]:
+    """The identity that a study under home has, with the patience of its last run; empty if there is no such study.
+
+    Raises:
+        LedgerError: Its ledger can't be read.
+    """
     folder = settings.home.study(name)
     if not folder.exists:
         return {}
-    ledger = Ledger(folder.ledger)
-    try:
-        events = ledger.events()
-    finally:
-        ledger.close()
+    events, _ = recorded(folder, damaged_too)
     first = next((event.body for event in events if event.kind == "study"), {})
     runs = [event.body for event in events if event.kind == "session" and "patience" in event.body]
     return {**first, "patience": runs[-1]["patience"]} if runs else first
+
+
+def opened(folder: StudyFolder) -> Ledger:
+    """Opens the ledger of a study, or begins one.
+
+    Raises:
+        DamagedLedgerError: It is damaged, or there are jobs that it knows nothing of.
+        LedgerError: It can't be used.
+    """
+    ledger = Ledger(folder.ledger)
+    if not ledger.last() and any((folder.path / "jobs").glob("*")):
+        ledger.close()
+        raise damaged(folder.ledger, "it is empty, though jobs were trained")
+    return ledger
+
+
+def recorded(folder: StudyFolder, damaged_too: bool = False) -> tuple[list[Event], bool]:
+    """The events of a study's ledger, and whether that is whole.
+
+    Args:
+        folder: The study's.
+        damaged_too: Whether to be content with what can be read of a damaged one.
+
+    Raises:
+        LedgerError: It can't be read.
+    """
+    try:
+        with closing(opened(folder)) as ledger:
+            return ledger.events(), True
+    except DamagedLedgerError:
+        if not damaged_too:
+            raise
+        return readable(folder.ledger), False
+
+
+def storage_address(settings: Settings) -> str:
+    """Where Optuna's storage is, as the ledger has it: without a password, and "" for the one under home."""
+    path = file_of(settings.optuna)
+    if path is not None and path.parent.resolve() == settings.home.path.resolve():
+        return ""
+    return masked(settings.optuna if path is None else at(settings.optuna, path.resolve()))
+
+
+def at_its_storage(settings: Settings, recorded: str | None) -> Settings:
+    """``settings`` with the storage that a study was run with, where the user names none.
+
+    Args:
+        settings: The user's options.
+        recorded: ``storage_address`` at the study's last run; None where that is not known.
+
+    Raises:
+        StorageError: Its address had a password, which is nowhere kept.
+    """
+    if settings.storage or not recorded:
+        return settings
+    if "***" in recorded:
+        raise StorageError(f"the study was run with --storage {recorded}; name it again, as no password is kept")
+    return replace(settings, storage=recorded)
 
 
 def begin(ledger: Ledger, planned: Plan, settings: Settings, source: DataSource, data: PreparedData) -> dict[str, Any]:
@@ -123,7 +194,8 @@ def _identity(planned: Plan, settings: Settings, source: DataSource, data: Prepa
         "train_images": data.train_images,
         "data": data.fingerprint,
         "data_set": {
-            "name": "fashion-mnist",
+            "name": source.name,
+            "about": source.about,
             "fingerprint": data.fingerprint,
             "files": dict(source.md5),
             "image_shape": list(data.image_shape),
@@ -146,7 +218,7 @@ def _compared(identity: dict[str, Any]) -> dict[str, Any]:
     )  # a key that came later: its default
     flat = dict(_flat("", {**config, "seed": identity["seed"], "data files": identity["data"]}))
     flat["data.train_images"] = identity["train_images"]
-    return {key: value for key, value in flat.items() if not key.startswith(_FREE)}
+    return {key: value for key, value in flat.items() if key not in _FREE}
 
 
 def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -5,16 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fmnist_sweep import arithmetic
+from fmnist_sweep import arithmetic, conclusion
+from fmnist_sweep.addresses import masked
 from fmnist_sweep.arch import contract_params
 from fmnist_sweep.settings import Settings
 from fmnist_sweep.state import JobRecord, StudyState
 
 BEST_SHOWN = 5
-SINGLE_SEED = (
-    "One seed each, and the best of many noisy scores looks better than it is: "
-    "differences of a few tenths of a point here may be luck."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +80,11 @@ def markdown(state: StudyState, settings: Settings) -> str:
     """The study in Markdown, for MLflow's description."""
     study, ended = state.study, counts(state)
     lines = [
-        f"**{study['name']}** · {study['title']}",
+        f"**{conclusion.found(state)}**",
+        "",
+        conclusion.sure(state),
+        "",
+        f"Study `{study['name']}`: {study['title']}",
         "",
         f"{sum(ended.values())} trials: {ended['complete']} complete, {ended['pruned']} pruned, "
         f"{ended['failed']} failed. {study['train_images']:,} training images, seed {study['seed']}.",
@@ -95,7 +96,7 @@ def markdown(state: StudyState, settings: Settings) -> str:
         accuracy = "" if row.val_accuracy is None else f"{row.val_accuracy:.4f}"
         name = f"{row.name} ({row.note})" if row.note else row.name
         lines.append(f"| {name} | {row.net} | {row.parameters:,} | {row.epochs:g} | {accuracy} | {row.seconds:.0f} s |")
-    lines += ["", SINGLE_SEED, "", f"Ledger, checkpoints and kept weights: study `{study['name']}` under the home "
+    lines += ["", f"Ledger, checkpoints and kept weights: study `{study['name']}` under the home "
               f"folder `{settings.home.path.name}`."]  # fmt: skip
     return "\n".join(lines)
 
@@ -124,7 +125,7 @@ def as_json(state: StudyState, settings: Settings, target: int, wall_s: float, c
         "wall_s": round(wall_s, 3),
         "study_wall_s": round(state.wall_s, 3),
         "train_images": state.study["train_images"],
-        "tracking_uri": settings.mlflow,
+        "tracking_uri": masked(settings.mlflow),
         "experiment_id": state.views.get("experiment_id"),
         "compare_url": compare_url,
     }

@@ -55,7 +55,7 @@ class Opened:
         scores: By the candidate's key.
         labels: The true classes, as ``scores.packed_classes`` packs them.
         duplicates: Test images that the training file holds as well; None where they are known already.
-        mistakes: What the leading net gets wrong, as JSON; each image as an 8-bit grey PNG in Base64.
+        mistakes: What the leading net gets wrong, as JSON; each image as an 8-bit PNG in Base64.
     """
 
     scores: dict[str, TestScore]
@@ -86,7 +86,7 @@ def score(candidates: list[Candidate], source: DataSource, data: PreparedData, f
         scores[candidate.key], probabilities = _score(candidate, test.images, test.labels)
         leading += [probabilities] if candidate.leads else []
     missed = mistakes(leading, test.labels) if leading else []
-    known = np.load(data.images, mmap_mode="r") if find_duplicates else None
+    known = np.load(data.images, mmap_mode="r", allow_pickle=False) if find_duplicates else None
     return Opened(
         scores=scores,
         labels=packed_classes(test.labels),
@@ -122,11 +122,11 @@ def _score(
 
 
 def _png(image: NDArray[np.uint8]) -> str:
-    """An image (height, width, channels) as an 8-bit grey PNG in Base64."""
+    """An image (height, width, channels) as a PNG in Base64, in colour where it has three channels."""
     from PIL import Image
 
     file = io.BytesIO()
-    Image.fromarray(image.mean(axis=-1).astype(np.uint8)).save(file, "PNG")
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode()
 
 

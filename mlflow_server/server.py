@@ -19,15 +19,14 @@ from types import TracebackType
 from typing import IO
 
 from mlflow_server import guard
-from mlflow_server.settings import ServerError, ServerSettings
+from mlflow_server.errors import ServerError
+from mlflow_server.settings import ServerSettings
 
 # MLflow's variables that are the user's to set; all others are dropped, among them those that would
 # move the server to gunicorn, which has no middleware, or turn the middleware off.
 _KEPT = (
-    "MLFLOW_AUTH_",
     "MLFLOW_BOTO_",
     "MLFLOW_CRYPTO_KEK_",
-    "MLFLOW_FLASK_SERVER_SECRET_KEY",
     "MLFLOW_GCS_",
     "MLFLOW_LOGGING_LEVEL",
     "MLFLOW_MYSQL_SSL_",
@@ -69,26 +68,42 @@ def command(settings: ServerSettings, identity: str = "") -> list[str]:
     words += ["--uvicorn-opts", " ".join(uvicorn)]
     if settings.cors_origins:
         words += ["--cors-allowed-origins", ",".join(settings.cors_origins)]
-    if settings.app_name:
-        words += ["--app-name", settings.app_name]
+    if settings.auth:
+        words += ["--app-name", "basic-auth"]
     return words
 
 
-def environment(settings: ServerSettings, base: Mapping[str, str]) -> dict[str, str]:
-    """The server's environment: ``base`` without what could weaken it, and the URIs, which may hold passwords."""
+def environment(settings: ServerSettings, base: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """The server's environment: ``base`` without what could weaken it, and every secret that the server needs.
+
+    Args:
+        settings: Of the server.
+        base: The environment of whoever starts it.
+        folder: For a small file that MLflow reads its users' settings from; it must last as long as the server.
+    """
     kept = {
         name: value
         for name, value in base.items()
         if name.startswith(_KEPT) or not name.startswith(("MLFLOW_", "_MLFLOW_", "UVICORN_"))
     }
-    return {
+    database = settings.database
+    found = {
         **kept,
         **_SAFE,
+        **database.environment,
         "MLFLOW_ARTIFACTS_DESTINATION": settings.artifacts_destination,
-        "MLFLOW_BACKEND_STORE_URI": settings.backend_store_uri,
+        "MLFLOW_BACKEND_STORE_URI": database.uri,
         "MLFLOW_CREATE_MODEL_VERSION_SOURCE_VALIDATION_REGEX": settings.model_sources,
         "PYTHONUNBUFFERED": "1",
     }
+    if settings.auth:
+        config = folder / "users.ini"
+        settings.auth.write_config(config, database.uri)
+        found |= settings.auth.environment(config)
+        # MLflow imports the gate from here, wherever the server is started.
+        path = [str(Path(__file__).parent.parent), *filter(None, [base.get("PYTHONPATH")])]
+        found["PYTHONPATH"] = os.pathsep.join(path)
+    return found
 
 
 def settled(settings: ServerSettings) -> ServerSettings:
@@ -118,9 +133,10 @@ class RunningServer:
         self._log_start = log.seek(0, os.SEEK_END)
         self._identity = secrets.token_hex(8)
         self._stopped = False
+        self._folder = tempfile.TemporaryDirectory(prefix="mlflow-server-")
         self._process = subprocess.Popen(
             [sys.executable, "-P", guard.__file__, *command(settings, self._identity)],
-            env=environment(settings, os.environ),
+            env=environment(settings, os.environ, Path(self._folder.name)),
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -166,6 +182,7 @@ class RunningServer:
         if self._process.stdin is not None:
             self._process.stdin.close()
         self._log.close()
+        self._folder.cleanup()
 
     def _end_group(self, number: int) -> bool:
         """Signals all processes of the group; whether they are gone within the grace."""

@@ -6,20 +6,16 @@ import ipaddress
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 from urllib.parse import unquote, urlsplit
+
+from mlflow_server.auth import Auth
+from mlflow_server.checks import check_number, check_pattern
+from mlflow_server.database import Database
+from mlflow_server.errors import SettingsError
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 # Addresses that stand for all interfaces, and where this machine finds a server that listens there.
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-
-
-class ServerError(Exception):
-    """The tracking server can't be started, or ended before it answered."""
-
-
-class SettingsError(ServerError, ValueError):
-    """Settings that make no server, or an unsafe one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +25,13 @@ class ServerSettings:
     Attributes:
         backend_store_uri: Database of the runs, such as ``sqlite:////home/me/mlflow.db``.
         artifacts_destination: Folder or URI (``s3://bucket``) that keeps the files clients upload through the server.
-        host: Address to listen on. Beyond this machine it needs ``app_name`` or ``insecure_ok``.
+        host: Address to listen on. Beyond this machine it needs ``auth``.
         port: 1 to 65535, or 0 to pick a free one.
         workers: Server processes, each of several hundred MB.
         allowed_hosts: Host names that requests may ask for; each is allowed with any port.
             ``host`` and this machine's own names always are.
         cors_origins: Web origins (``https://example.org``) whose pages may call the server.
-        app_name: ``basic-auth`` to ask for user and password, set in MLflow's own environment variables.
-        insecure_ok: Listen beyond this machine without asking for a password.
+        auth: Asks for user and password; None lets everybody in who reaches the server.
     """
 
     backend_store_uri: str = field(repr=False)
@@ -46,8 +41,7 @@ class ServerSettings:
     workers: int = 1
     allowed_hosts: tuple[str, ...] = ()
     cors_origins: tuple[str, ...] = ()
-    app_name: Literal["basic-auth"] | None = None
-    insecure_ok: bool = False
+    auth: Auth | None = None
 
     def __post_init__(self) -> None:
         if not _is_uri(self.backend_store_uri) or "://" not in self.backend_store_uri:
@@ -58,25 +52,20 @@ class ServerSettings:
         if not _is_uri(self.artifacts_destination):
             shown = _masked(self.artifacts_destination)
             raise SettingsError(f"artifacts_destination is {shown!r}; valid: a folder, or a URI as s3://bucket/folder")
-        _check_number("port", self.port, 0, 65_535)
-        _check_number("workers", self.workers, 1, 64)
-        if self.app_name not in (None, "basic-auth"):
-            raise SettingsError(f"app_name is {self.app_name!r}; valid: None, 'basic-auth'")
+        check_number("port", self.port, 0, 65_535)
+        check_number("workers", self.workers, 1, 64)
         if not re.fullmatch(r"[A-Za-z0-9:][A-Za-z0-9_.:-]*", self.host):
             raise SettingsError(f"host is {self.host!r}; valid: an address to listen on, as 127.0.0.1")
         for name in self.allowed_hosts:
-            _check_pattern("allowed_hosts", name, r"[A-Za-z0-9_.*:\[\]-]+", "a host name as mlflow.example.org")
+            check_pattern("allowed_hosts", name, r"[A-Za-z0-9_.*:\[\]-]+", "a host name as mlflow.example.org")
         for origin in self.cors_origins:
-            _check_pattern(
-                "cors_origins", origin, r"https?://[A-Za-z0-9_.*:\[\]-]+", "an origin as https://example.org"
-            )
+            check_pattern("cors_origins", origin, r"https?://[A-Za-z0-9_.*:\[\]-]+", "an origin as https://example.org")
         self._check_reach()
 
     def _check_reach(self) -> None:
-        if not (self.is_local or self.app_name or self.insecure_ok):
+        if not (self.is_local or self.auth):
             raise SettingsError(
-                f"host is {self.host!r}, which others can reach without a password; "
-                "valid: 127.0.0.1, or app_name='basic-auth', or insecure_ok=True"
+                f"host is {self.host!r}, which others can reach without a password; valid: 127.0.0.1, or users (auth)"
             )
 
     @property
@@ -104,26 +93,51 @@ class ServerSettings:
     @property
     def connect_host(self) -> str:
         """The address to connect to from this machine."""
-        return _EVERYWHERE.get(self.host, self.host)
+        return connect_host(self.host)
 
     @property
     def model_sources(self) -> str:
-        """Regular expression of the places that a registered model may come from."""
+        """Regular expression of the places that a registered model may come from.
+
+        With ``auth`` these are the artifact proxy alone; without, the folder too, as a store that is written
+        without the server names its files so.
+        """
         places = ["mlflow-artifacts:/", "runs:/", "models:/"]
-        scheme = urlsplit(self.artifacts_destination).scheme
-        if scheme == "file":
-            places.append(self.artifacts_destination.rstrip("/") + "/")
-        elif not scheme:
-            places.append(Path(self.artifacts_destination).resolve().as_uri() + "/")
+        if self.folder and not self.auth:
+            places.append(self.folder.as_uri() + "/")
         return rf"\A(?:{'|'.join(re.escape(place) for place in places)})"
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the artifacts are, if that is a folder."""
+        return artifact_folder(self.artifacts_destination)
+
+    @property
+    def database(self) -> Database:
+        """The database of the runs, and of the users."""
+        return Database.of(self.backend_store_uri)
 
     def masked(self, text: str) -> str:
         """The text without passwords."""
-        for uri in (self.backend_store_uri, self.artifacts_destination):
-            secret = urlsplit(uri).password
-            for form in {secret, unquote(secret)} if secret else ():
+        known = [urlsplit(uri).password for uri in (self.backend_store_uri, self.artifacts_destination)]
+        known += [self.database.password, *([self.auth.password, self.auth.secret_key] if self.auth else [])]
+        for secret in filter(None, known):
+            for form in (secret, unquote(secret)):
                 text = text.replace(form, "***")
         return _masked(text)
+
+
+def connect_host(host: str) -> str:
+    """The address to connect to from this machine, for a server that listens on ``host``."""
+    return _EVERYWHERE.get(host, host)
+
+
+def artifact_folder(destination: str) -> Path | None:
+    """The folder that artifacts go to; None for a bucket and other places."""
+    where = urlsplit(destination)
+    if where.scheme not in ("", "file"):
+        return None
+    return Path(unquote(where.path) if where.scheme else destination).resolve()
 
 
 def _masked(text: str) -> str:
@@ -136,15 +150,3 @@ def _is_uri(text: str) -> bool:
         return bool(text.strip()) and urlsplit(text) is not None
     except ValueError:
         return False
-
-
-def _check_number(name: str, value: int, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise SettingsError(f"{name} is {value!r}; valid: {low} to {high}")
-
-
-def _check_pattern(name: str, value: str, pattern: str, valid: str) -> None:
-    if "*" in value and not re.search(r"[A-Za-z0-9]", value.removeprefix("https").removeprefix("http")):
-        raise SettingsError(f"{name} has {value!r}, which lets everybody in; valid: {valid}")
-    if not re.fullmatch(pattern, value):
-        raise SettingsError(f"{name} has {value!r}; valid: {valid}")

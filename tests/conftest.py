@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.nodes import Nodes
 from fmnist_sweep import data as datasets
 from fmnist_sweep.data import DataSource
+from tests.postgres import postgres as postgres
 
 _OURS = ("FMNIST_", "MLFLOW_")
 
@@ -79,6 +81,15 @@ def cli(tmp_path: Path) -> Cli:
 
 
 @pytest.fixture(scope="session")
+def ray_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    """One Ray cluster for all tests, with one node of one slot; tests may add nodes, and kill those."""
+    nodes = Nodes(tmp_path_factory.mktemp("nodes"))
+    nodes.join()
+    yield nodes
+    nodes.close()
+
+
+@pytest.fixture(scope="session")
 def source() -> DataSource:
     """The real data set, found as a user's run finds it."""
     return datasets.find(None)
@@ -108,3 +119,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory, source: DataSource) -> St
     done = cli.run("run", *SMALL, "--trials", "4", "--json")
     assert done.returncode == 0, done.stderr
     return Study(cli, cli.folder / "home", json.loads(done.stdout), done.stderr)
+
+
+COMPARE = ("compare", "--study", "smoke", "--home", "home", "--top", "1", "--seeds", "2", "--tensorboard")
+
+
+@pytest.fixture(scope="session")
+def compared(finished: Study) -> dict[str, Any]:
+    """What ``compare`` says of it; tests of the study before that come first."""
+    return finished.cli.json(*COMPARE)

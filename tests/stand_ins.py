@@ -180,3 +180,39 @@ def dies_until(tries: Path, deaths: int) -> int:
     if count <= deaths:
         os.kill(os.getpid(), signal.SIGKILL)
     return count
+
+
+def bulky_checkpoints(job: TrialJob, report: ReportTo) -> TrialResult:
+    """As ``quick``, with checkpoints of half a megabyte, as far as there is room."""
+    return _train(job, report, lambda place: durable.write(job.folder / f"bulk-{place % 2}", bytes(500_000)))
+
+
+def bulky_weights(job: TrialJob, report: ReportTo) -> TrialResult:
+    """As ``quick``, and then a model of half a megabyte."""
+    result = quick(job, report)
+    durable.write(job.folder / "bulk", bytes(500_000))
+    return result
+
+
+def stopping_itself(job: TrialJob, report: ReportTo) -> TrialResult:
+    """The first attempt is halted by SIGSTOP on its way to the second report; for processes of their own alone."""
+
+    def halt_once(place: int) -> None:
+        marker = job.folder / "has-halted"
+        if place == 1 and not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    return _train(job, report, halt_once)
+
+
+def greedy(job: TrialJob, report: ReportTo) -> TrialResult:
+    """Takes ever more memory after the first report of a net with a hidden layer, until the kernel ends it."""
+
+    def take_all(place: int) -> None:
+        if place == 1 and job.arch.dense:
+            taken = []
+            while True:
+                taken.append(b"x" * 2**22)
+
+    return _train(job, report, take_all)

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.nodes import Nodes
 from fmnist_sweep import durable
 from fmnist_sweep.executors import Died, Executor, Failed, Finished, Happening, Reported, Started
 from fmnist_sweep.executors.inline import InlineExecutor
 from fmnist_sweep.executors.local import LocalExecutor, call, usable_cores
+from fmnist_sweep.executors.ray import RayExecutor
 from fmnist_sweep.trial import RunTrial
 from tests import stand_ins
 from tests.stand_ins import job, result_of, wait_for
@@ -71,6 +73,12 @@ def make_local(tmp_path: Path) -> Iterator[Make]:
 
 
 @pytest.fixture
+def make_ray(ray_nodes: Nodes, tmp_path: Path) -> Iterator[Make]:
+    log = tmp_path / "workers.log"
+    yield from closed_after(lambda run: RayExecutor(ray_nodes.connection, log=log, run=run, preload=()))
+
+
+@pytest.fixture
 def make_inline() -> Iterator[Make]:
     yield from closed_after(InlineExecutor)
 
@@ -87,7 +95,7 @@ def closed_after(make: Make) -> Iterator[Make]:
         executor.close()
 
 
-@pytest.fixture(params=["make_inline", "make_local"])
+@pytest.fixture(params=["make_inline", "make_local", pytest.param("make_ray", marks=pytest.mark.slow)])
 def make(request: pytest.FixtureRequest) -> Make:
     made: Make = request.getfixturevalue(request.param)
     return made
@@ -134,7 +142,7 @@ class TestExecutor:
     def test_nothing_is_heard_of_a_cancelled_job_that_runs_again(self, make: Make, tmp_path: Path) -> None:
         executor, mine = make(stand_ins.quick), job(tmp_path)
         executor.submit(mine)
-        wait_for(mine.checkpoint.exists, "the first report")
+        time.sleep(0.5)  # its report may be on the way, and nobody has listened yet
         executor.cancel(mine.key)
         executor.submit(mine)
         found = heard(executor, Finished, proceed=True)

@@ -18,22 +18,28 @@ PACKAGE = "fmnist_sweep"
 
 # From the bottom to the top: a module may import what stands before it.
 LAYERS = {
-    "values": "errors quiet checks arch arithmetic lab schema mistakes config space scores duplicates stats verdicts",
-    "files and state": "durable sqlite_birth fetch data home settings ledger trial state pruning estimate",
+    "values": "errors addresses quiet checks arch arithmetic lab schema mistakes config space scores duplicates stats "
+    "verdicts",
+    "files and state": "durable sqlite_birth wal fetch data.arrays data.imageset data.source "
+    "data.fashion_mnist data.prepared data home settings ledger trial state pruning estimate",
     "training": "model augment train testing",
-    "executors": "executors.base executors executors.worker executors.inline executors.local executors.preload",
+    "executors": "executors.base executors executors.worker executors.inline executors.kernel executors.gpu "
+    "executors.local executors.preload executors.ray_keeper executors.ray_cluster executors.ray_nodes "
+    "executors.ray_data executors.ray_slot executors.ray",
     "proposers": "proposers.base proposers.grid proposers.optuna proposers.keras_tuner proposers.make proposers",
-    "views": "views.mirror views views.optuna_storage views.mlflow_client views.shown views.mlflow_runs "
+    "views": "views.mirror views views.optuna_open views.optuna_claim views.optuna_storage "
+    "views.mlflow_client views.shown views.pages views.mlflow_runs "
     "views.seen views.mlflow_seen views.optuna_seen views.tensorboard",
-    "a study": "driver provenance study "
+    "a study": "driver provenance study aside "
     "exporting.base exporting.keras exporting.saved_model exporting.onnx exporting.litert exporting.formats "
     "exporting.checks exporting.accuracy exporting.manifest exporting.card exporting.examples exporting.folder "
-    "exporting publish summary finals champion session",
-    "the report": "display report.parts report.nets report.search report.importance report.images report.origin "
+    "exporting publish display conclusion summary finals champion session",
+    "the report": "report.parts report.nets report.search report.importance report.images report.origin "
     "report.facts report.says report.look report.final_charts report.search_charts report.page report.text report",
     "the doctor": "doctor.words doctor.findings doctor.records doctor.models doctor.trials doctor.comparison "
     "doctor.files doctor.look doctor.recover doctor.mend doctor.visit doctor",
-    "commands": "commands commands.export commands.listing commands.preview commands.predict commands.run",
+    "commands": "commands commands.export commands.listing commands.preview commands.predict commands.closing "
+    "commands.run",
     "command line": "commands.status commands.ui commands.compare commands.report commands.doctor options app "
     "cli_studies cli_tools cli __main__",
 }
@@ -46,11 +52,12 @@ COMMANDS = {name for name in ORDER if name.startswith("commands.")}
 EXPORTING = {f"exporting.{name}" for name in ("keras", "saved_model", "litert", "checks")}
 LATER_KERAS = {"publish", "quiet", *EXPORTING}
 VIEWS = {"views.mlflow_client", "views.mlflow_runs", "views.optuna_storage"}
+OPTUNA_VIEWS = {"views.optuna_open", "views.optuna_claim", "views.optuna_storage", "views.optuna_seen"}
 OWNERS: dict[str, tuple[set[str], set[str]]] = {
     "keras": ({"model", "train", "augment"}, LATER_KERAS),
     "tensorflow": ({"model", "train", "augment"}, LATER_KERAS),
-    "optuna": ({"proposers.optuna", "views.optuna_storage", "views.optuna_seen", "report.importance"}, set()),
-    "sqlalchemy": ({"views.optuna_storage"}, set()),
+    "optuna": ({"proposers.optuna", *OPTUNA_VIEWS, "report.importance"}, set()),
+    "sqlalchemy": ({"views.optuna_open"}, set()),
     "mlflow": (set(), {*VIEWS, "publish", "doctor.recover"}),
     "pydantic": ({"schema", "mistakes", "config"}, set()),
     "typer": ({"app", "options", "cli_studies", "cli_tools", "cli"}, set()),
@@ -66,6 +73,7 @@ OWNERS: dict[str, tuple[set[str], set[str]]] = {
     "jinja2": ({"report.page"}, set()),
     "markupsafe": ({"report.page"}, set()),
     "onnxruntime": (set(), {"exporting.onnx"}),
+    "ray": (set(), {"executors.ray_cluster", "executors.ray_keeper"}),
     "ai_edge_litert": (set(), {"exporting.litert"}),
     "numpy": (ANYWHERE, ANYWHERE),
     "mlflow_server": (COMMANDS, COMMANDS),

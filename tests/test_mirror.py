@@ -7,11 +7,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 
 from fmnist_sweep.errors import FatalError, LedgerError, TrackingError
 from fmnist_sweep.ledger import Event, Ledger
 from fmnist_sweep.state import StudyState
 from fmnist_sweep.views import Mirror, View
+from fmnist_sweep.views.mirror import AwayError
+from fmnist_sweep.views.mlflow_client import may_come_back
 from tests.stand_ins import PATIENCE_S, wait_for
 
 
@@ -21,9 +25,10 @@ class Board:
     name = "the board"
     shows = frozenset({"fact"})
 
-    def __init__(self, away: int = 0, opening: Exception | None = None) -> None:
+    def __init__(self, away: int = 0, opening: Exception | None = None, closed: int = 0) -> None:
         self.away = away
         self.opening = opening
+        self.closed = closed
         self.tries = 0
         self.past: list[Event] = []
         self.shown: list[Event] = []
@@ -33,6 +38,9 @@ class Board:
         self.past = past
         if self.opening is not None:
             raise self.opening
+        if self.closed > 0:
+            self.closed -= 1
+            raise AwayError("nobody is there\nand a long story")
 
     def take(self, event: Event, state: StudyState) -> None:
         assert state.seq == event.seq
@@ -119,6 +127,39 @@ def test_a_view_that_stays_away(ledger: Ledger, mirror_of: MirrorOf) -> None:
     back = Board()
     assert mirror_of(back).drain(PATIENCE_S)
     assert back.shown == ledger.events()
+
+
+def test_a_view_that_is_away_is_opened_when_it_is_back(ledger: Ledger, mirror_of: MirrorOf) -> None:
+    add(ledger, 2)
+    board = Board(closed=1)
+    mirror = mirror_of(board)
+    wait_for(lambda: mirror.trouble == "the board: nobody is there", "the view is away")
+    add(ledger, 3)
+    assert mirror.drain(PATIENCE_S)
+    assert (len(board.shown), mirror.trouble, mirror.fatal) == (5, "", None)
+
+
+def test_a_view_that_is_never_there_does_not_hold_up_the_end(mirror_of: MirrorOf) -> None:
+    board = Board(closed=1000)
+    mirror = mirror_of(board)
+    wait_for(lambda: bool(mirror.trouble), "the view is away")
+    mirror.close()
+    assert not board.shown
+    assert mirror.fatal is None
+
+
+@pytest.mark.parametrize(
+    ("uri", "error", "comes_back"),
+    [
+        ("http://127.0.0.1:5000", MlflowException("refused"), True),
+        ("http://127.0.0.1:5000", ConnectionError("refused"), True),
+        ("http://127.0.0.1:5000", MlflowException("no", error_code=PERMISSION_DENIED), False),
+        ("http://127.0.0.1:5000", TrackingError("another study's"), False),
+        ("sqlite:///mlflow.db", MlflowException("malformed"), False),
+    ],
+)
+def test_which_errors_of_mlflow_are_outages(uri: str, error: Exception, comes_back: bool) -> None:
+    assert may_come_back(uri, error) == comes_back
 
 
 @pytest.mark.parametrize(

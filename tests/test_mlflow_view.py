@@ -28,7 +28,7 @@ DATA_SET = {
 STUDY = {
     **{"name": "mine", "id": "1234", "title": "a study", "seed": 0, "train_images": 40, "data": "0" * 16},
     **{"versions": {"python": "3.11"}, "config": task().config.model_dump(mode="json"), "git_commit": ""},
-    **{"data_set": DATA_SET, "environment": "python==3.11"},
+    **{"data_set": DATA_SET, "environment": "python==3.11", "created": 1_760_000_000.0},
 }
 
 

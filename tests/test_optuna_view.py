@@ -45,9 +45,11 @@ def curve(proposal: Proposal) -> list[Report]:
     return reports_of(proposal.arch, proposal.train, (0.5, 1.0, 2.0, 3.0))
 
 
-@pytest.fixture
-def uri(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'optuna.db'}"
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'optuna.db'}"
+    return str(request.getfixturevalue("postgres").create("optuna"))
 
 
 def feed(ledger: Ledger, uri: str) -> list[FrozenTrial]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -155,8 +156,9 @@ def test_a_killed_worker_goes_on_from_its_checkpoint(real_cli: Cli, uninterrupte
     child = real_cli.start(*ONE_WORKER, "--json")
     wait_for(lambda: any(event.kind == "report" for event in events(home)), child)
     wait_for(lambda: killed_one(child.pid, home), child)
-    _, stderr = child.communicate(timeout=240)
+    stdout, stderr = child.communicate(timeout=240)
     assert child.returncode == 0, stderr
+    check_agreement(home, json.loads(stdout))  # one run for each trial, and all of it in that
     died = [event for event in events(home) if event.kind == "died"]
     assert {event.body["message"] for event in died} == {"the worker was ended by SIGKILL"}
     assert "it goes on from its checkpoint" in stderr

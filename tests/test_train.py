@@ -114,7 +114,7 @@ def test_one_graph_serves_every_stretch_of_an_epoch(split: Split) -> None:
     training = Training(EVERYTHING, TrainSpec(epochs=2, batch_size=10), split)
     for epoch in (0.1, 0.45, 1.0, 1.3, 2.0):
         training.advance(epoch, smooth=epoch < 1)
-    assert training._steps.experimental_get_tracing_count() == 1  # type: ignore[attr-defined]
+    assert training._steps.experimental_get_tracing_count() == 1
 
 
 def test_one_step_has_the_gradients_of_keras(split: Split) -> None:

@@ -13,16 +13,19 @@ from rich.text import Text
 
 from fmnist_sweep import champion, finals, lab, report, session, study
 from fmnist_sweep.champion import Champion
+from fmnist_sweep.commands import closing
+from fmnist_sweep.commands.closing import Closing, Step
 from fmnist_sweep.commands.export import read
-from fmnist_sweep.commands.run import Ended, lab_epochs, named_net, study_of, where
+from fmnist_sweep.commands.run import Ended, lab_epochs, named_net, study_of
 from fmnist_sweep.data import PreparedData
 from fmnist_sweep.display import clock
 from fmnist_sweep.finals import Contender, Findings, Standing
 from fmnist_sweep.session import Scene, Work
 from fmnist_sweep.settings import Settings
 from fmnist_sweep.state import StudyState
+from fmnist_sweep.stats import smallest_p
 from fmnist_sweep.trial import Extra
-from fmnist_sweep.verdicts import PairVerdict
+from fmnist_sweep.verdicts import LEVEL, PairVerdict
 from fmnist_sweep.views import tensorboard
 
 
@@ -56,7 +59,12 @@ def compare(settings: Settings, top: int, seeds: int, *, curves: bool = False, q
 
     work = Work(len(before.trials()), extras, finale)
     ended = study_of(settings, planned, work, quiet, console, results=False)
-    return _told(ended, settings, *found[0], curves, quiet, console) if found else ended
+    if found:
+        return _told(ended, settings, *found[0], curves, quiet, console)
+    if not quiet:
+        console.print(f"\n{name}: {closing.how_it_ended(ended.session.outcome)}.", highlight=False)
+        closing.of_unjudged(ended.session.state, ended.session.outcome).show(console)
+    return ended
 
 
 def _told(
@@ -81,7 +89,7 @@ def _told(
         console.print(Text(f"Champion: {winner.name}, its model of seed {winner.seed}: {winner.why}."))
         if crowned is not None:
             console.print(f"{crowned.line}.", highlight=False)
-        _next(console, where(settings, state), page, shown)
+        _closing(settings, findings, state, page, shown).show(console)
     if trouble and not ended.session.undelivered:
         console.print(f"[bold]not delivered:[/] {trouble}; the same command delivers it", soft_wrap=True)
     result = as_json(findings, state)
@@ -222,13 +230,22 @@ def _changes(changed: Sequence[tuple[PairVerdict, PairVerdict]]) -> str:
     return f"Verdicts that change: {'; '.join(told)}." if told else "No verdict changes without them."
 
 
-def _next(console: Console, place: str, page: Path, shown: Path | None) -> None:
-    console.print("\nNext:", highlight=False)
-    console.print(f"  {page}   the report, for a browser", soft_wrap=True, highlight=False)
-    console.print(
-        f"  python -m fmnist_sweep export{place} --model champion   take the champion away",
-        soft_wrap=True,
-        highlight=False,
-    )
+def _closing(settings: Settings, findings: Findings, state: StudyState, page: Path, shown: Path | None) -> Closing:
+    """What was found once more, after all the tables, and what to do with it."""
+    seeds = len(findings.seeds)
+    few = smallest_p(seeds) > LEVEL
+    images = max(job.tested.images for job in state.of_kind("final") if job.tested is not None)
+    sure = f"{seeds} seeds on {images:,} test images; the verdicts hold for all pairs together (5 %)."
+    if few:
+        sure = f"{seeds} seeds can't show any difference at the 5 % level, however large it is."
+    look = [
+        Step("the report, for a browser", str(page)),
+        Step("MLflow: the finals, mean of all seeds", closing.command("ui", settings, state)),
+    ]
     if shown is not None:
-        console.print(f"  tensorboard --logdir {shown}   the curves", soft_wrap=True, highlight=False)
+        look.append(Step("the curves", f"tensorboard --logdir {shown}"))
+    more = [
+        Step("more seeds, so that something can be shown", closing.command("compare", settings, state, " --seeds 6"))
+    ]
+    export = Step("take the champion away", closing.command("export", settings, state, " --model champion"))
+    return Closing(f"{findings.sentence}.", sure, look, [*(more if few else []), export])

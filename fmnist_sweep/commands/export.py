@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ def export(settings: Settings, model: str, formats: list[str], out: Path | None,
     job = _chosen(state, model)
     candidate = _candidate(settings, name, job)
     warm_up()
-    source = datasets.find(settings.data_dir, say=lambda line: console.print(line))
+    section = study.plan(replace(settings, study=name)).config.data
+    source = datasets.source_of(section, settings.data_dir, say=lambda line: console.print(line))
     data = datasets.prepare(source, settings.home.data, train_images=state.study["train_images"])
     listed = ", ".join(form.name for form in wanted)
     console.print(f"exporting {job.key}, {job.arch.short}, as {listed}", highlight=False, soft_wrap=True)

@@ -9,16 +9,31 @@ from rich.table import Table
 
 from fmnist_sweep import config
 from fmnist_sweep import data as datasets
+from fmnist_sweep.schema import DataSection
 from fmnist_sweep.settings import Settings
 
 
 def data(settings: Settings, console: Console) -> dict[str, Any]:
-    """Finds or fetches the data set and verifies it."""
-    source = datasets.find(settings.data_dir, say=lambda line: console.print(line, highlight=False))
-    console.print(f"complete and unaltered, from {source.origin}: {source.folder}", highlight=False, soft_wrap=True)
+    """Finds or fetches the data set, or with a sweep the images that it names, and verifies it."""
+    section = config.load(settings.sweep)[1].data if settings.sweep else DataSection()
+    source = datasets.source_of(section, settings.data_dir, say=lambda line: console.print(line, highlight=False))
+    sound = "complete and unaltered" if section.train is None else "complete"
+    console.print(f"{sound}, from {source.origin}: {source.folder}", highlight=False, soft_wrap=True)
     for name, md5 in source.md5:
         console.print(f"  {md5}  {name}", highlight=False)
+    height, width, channels = source.image_shape
+    images = {"training": source.train_limit, "validation": source.validation_count, "test": source.test_count}
+    console.print(
+        f"{source.name}: {height}x{width}x{channels}, {len(source.class_names)} classes; images: "
+        + ", ".join(f"{count:,} {part}" for part, count in images.items()),
+        highlight=False,
+        soft_wrap=True,
+    )
     return {
+        "name": source.name,
+        "image_shape": list(source.image_shape),
+        "classes": list(source.class_names),
+        "images": images,
         "folder": str(source.folder),
         "origin": source.origin,
         "files": dict(source.md5),

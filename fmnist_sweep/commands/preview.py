@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from contextlib import suppress
 from statistics import mean
 from typing import Any
 
@@ -12,11 +13,13 @@ from rich.table import Table
 
 from fmnist_sweep import arithmetic, estimate, space, study
 from fmnist_sweep.arch import ArchSpec, TrainSpec, fingerprint
-from fmnist_sweep.data import FASHION_MNIST
+from fmnist_sweep.data import Facts, facts_of
 from fmnist_sweep.display import clock
+from fmnist_sweep.errors import LedgerError
 from fmnist_sweep.estimate import Forecast, Pace
 from fmnist_sweep.executors.local import auto_workers
 from fmnist_sweep.settings import Settings
+from fmnist_sweep.state import JobRecord
 from fmnist_sweep.study import Plan
 
 _LISTED_UP_TO = 2_000
@@ -29,12 +32,13 @@ def preview(settings: Settings, trials: int | None, samples: int, console: Conso
     target = trials or planned.config.study.trials
     pace = pace_of(settings)
     workers = settings.workers or auto_workers()
-    expected = forecast(planned, target, workers, pace)
-    nets = [_describe(arch, train, pace, planned) for arch, train in expected.nets[:samples]]
+    facts = facts_of(planned.config.data, settings.data_dir)
+    expected = forecast(planned, target, workers, pace, facts)
+    nets = [_describe(arch, train, pace, facts.train_limit) for arch, train in expected.nets[:samples]]
     found = {
         "sweep": planned.sweep,
         "title": planned.config.title,
-        "configurations": _count(planned),
+        "configurations": _count(planned, facts),
         "over_limits": round(expected.over_limits, 4),
         "largest_bytes": expected.largest_bytes,
         "trials": target,
@@ -51,16 +55,16 @@ def preview(settings: Settings, trials: int | None, samples: int, console: Conso
     return found
 
 
-def forecast(planned: Plan, target: int, workers: int, pace: Pace) -> Forecast:
+def forecast(planned: Plan, target: int, workers: int, pace: Pace, facts: Facts) -> Forecast:
     """See ``estimate.forecast``."""
     return estimate.forecast(
         planned.config,
         target,
         workers,
         pace,
-        images=planned.config.data.train_images or FASHION_MNIST.train_limit,
-        input_shape=FASHION_MNIST.image_shape,
-        classes=len(FASHION_MNIST.class_names),
+        images=facts.train_limit,
+        input_shape=facts.image_shape,
+        classes=facts.classes,
         seed=planned.seed,
     )
 
@@ -69,18 +73,21 @@ def pace_of(settings: Settings) -> Pace:
     """This machine's pace: from the trials of every study under home, or from a probe where there are none."""
     from fmnist_sweep.commands.export import read
 
-    jobs = [job for name in settings.home.studies() for job in read(settings, name).jobs.values()]
+    jobs: list[JobRecord] = []
+    for name in settings.home.studies():
+        with suppress(LedgerError):  # another study's damage is no reason not to begin this one
+            jobs += read(settings, name).jobs.values()
     found = Pace.of(jobs)
     return found if found.trials else Pace.probed()
 
 
-def _count(planned: Plan) -> dict[str, Any]:
+def _count(planned: Plan, facts: Facts) -> dict[str, Any]:
     """How many configurations there are: counted where they are few, else estimated.
 
     The estimate is Knuth's (Estimating the efficiency of backtrack programs, 1975): the mean, over
     random walks, of the product of the numbers of choices met.
     """
-    shape, classes = FASHION_MNIST.image_shape, len(FASHION_MNIST.class_names)
+    shape, classes = facts.image_shape, facts.classes
     try:
         every = space.configurations(planned.config, input_shape=shape, classes=classes, seed=planned.seed)
         first = list(itertools.islice(every, _LISTED_UP_TO + 1))
@@ -96,9 +103,8 @@ def _count(planned: Plan) -> dict[str, Any]:
     return {"count": round(mean(sizes)), "exact": False}
 
 
-def _describe(arch: ArchSpec, train: TrainSpec, pace: Pace, planned: Plan) -> dict[str, Any]:
+def _describe(arch: ArchSpec, train: TrainSpec, pace: Pace, images: int) -> dict[str, Any]:
     cost = arithmetic.cost(arch)
-    images = planned.config.data.train_images or FASHION_MNIST.train_limit
     return {
         "net": arch.short,
         "parameters": cost.parameters,
@@ -113,7 +119,11 @@ def _show(found: dict[str, Any], console: Console) -> None:
     count = found["configurations"]
     many = "endlessly many" if count["count"] is None else f"{count['count']:,}"
     about = "" if count["exact"] or count["count"] is None else "about "
-    console.print(f"{about}{many} configurations; {found['over_limits']:.0%} over the sweep's limits", highlight=False)
+    over = f"{found['over_limits']:.0%} of what is drawn is over the sweep's limits"
+    console.print(
+        f"{about}{many} configurations; {over if found['over_limits'] else 'none is over a limit'}", highlight=False
+    )
+    console.print()
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("net", overflow="fold")
     for name in ("parameters", "MFLOP", "memory", "an epoch"):
@@ -127,10 +137,16 @@ def _show(found: dict[str, Any], console: Console) -> None:
             clock(net["epoch_s"]),
         )
     console.print(table)
+    console.print(
+        "[dim]FLOPs of one image forward; memory to train, TensorFlow's own left out; an epoch on one core[/]"
+    )
     cost = found["estimate"]
-    main = "the trials" if cost["trials_s"] >= cost["lab_s"] else "the lab's nets"
+    parts = sorted([("the trials", cost["trials_s"]), ("the lab's nets", cost["lab_s"])], key=lambda part: -part[1])
+    console.print()
     said = sentence(found["trials"], cost["total_s"], cost["workers"], cost["measured_on_trials"])
-    console.print(f"{said}, most of it for {main}", highlight=False)
+    console.print(f"{said}. {' and '.join(f'{clock(spent)} for {what}' for what, spent in parts)}.", highlight=False)
+    sweep = "" if found["sweep"] == study.DEFAULT_SWEEP else f" --sweep {found['sweep']}"
+    console.print(f"\nNext:\n  python -m fmnist_sweep run{sweep} --trials {found['trials']}", soft_wrap=True)
 
 
 def sentence(trials: int, total_s: float, workers: int, measured_on: int, with_lab: bool = True) -> str:

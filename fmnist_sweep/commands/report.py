@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from fmnist_sweep import finals, report, study
+from fmnist_sweep.commands import closing
 from fmnist_sweep.commands.export import read
 from fmnist_sweep.errors import UsageError
 from fmnist_sweep.settings import Settings
@@ -30,5 +31,5 @@ def write(settings: Settings, out: Path | None, console: Console) -> dict[str, A
     state = read(settings, name)
     page, beside = report.write_as(out or settings.home.reports / f"{name}.html", state, finals.recorded(state))
     size = page.stat().st_size + beside.stat().st_size
-    console.print(f"{page}\n{beside}", soft_wrap=True, highlight=False)
+    closing.of_report(settings, state, page, beside).show(console)
     return {"report": str(page), "markdown": str(beside), "bytes": size}

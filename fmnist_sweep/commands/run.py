@@ -17,8 +17,9 @@ from rich.table import Table
 from rich.text import Text
 
 from fmnist_sweep import lab, session, study, summary
+from fmnist_sweep.commands import closing
 from fmnist_sweep.commands.preview import forecast, pace_of, sentence
-from fmnist_sweep.data import PreparedData
+from fmnist_sweep.data import PreparedData, facts_of
 from fmnist_sweep.display import Display, Lines, LiveTable, Quiet, clock, percent
 from fmnist_sweep.driver import Stopping
 from fmnist_sweep.executors.local import auto_workers
@@ -45,7 +46,7 @@ class Ended:
 
 def run(settings: Settings, trials: int | None, *, with_lab: bool, fresh: bool, quiet: bool, console: Console) -> Ended:
     """Runs or resumes a study; see the command line's ``run``."""
-    planned = study.plan(settings)
+    planned = study.plan(settings, fresh)
     target = planned.config.study.trials if trials is None else trials
 
     def extras(_: StudyState, data: PreparedData) -> list[Extra]:
@@ -68,7 +69,7 @@ def run(settings: Settings, trials: int | None, *, with_lab: bool, fresh: bool, 
 
 def _expected(settings: Settings, planned: Plan, target: int, with_lab: bool) -> str:
     workers, pace = settings.workers or auto_workers(), pace_of(settings)
-    expected = forecast(planned, target, workers, pace)
+    expected = forecast(planned, target, workers, pace, facts_of(planned.config.data, settings.data_dir))
     return sentence(target, expected.trials_s + with_lab * expected.lab_s, workers, pace.trials, with_lab) + "."
 
 
@@ -105,15 +106,15 @@ def study_of(
     settings: Settings, planned: Plan, work: Work, quiet: bool, console: Console, results: bool = True
 ) -> Ended:
     """Runs a study with display and signals, and with ``results`` says what came of it."""
-    display = _display(console, work.target, settings.workers or auto_workers(), quiet)
+    shown = display(console, work.target, settings.workers or auto_workers(), quiet)
     try:
         with _signals() as stopping:
-            ended = session.run(settings, planned, work, Hooks(display.watch, stopping, display.say))
+            ended = session.run(settings, planned, work, Hooks(shown.watch, stopping, shown.say))
     finally:
-        display.close()
+        shown.close()
     url = address(settings, ended)
-    if not quiet and (results or ended.outcome != "done"):
-        show(console, ended, settings, url)
+    if results and not quiet:
+        show(console, ended, settings)
     if ended.undelivered:
         console.print(f"[bold]not delivered:[/] {ended.undelivered}; the same command delivers it", soft_wrap=True)
     result = summary.as_json(ended.state, settings, work.target, ended.wall_s, url)
@@ -122,7 +123,8 @@ def study_of(
     return Ended(code, result, ended)
 
 
-def _display(console: Console, target: int, workers: int, quiet: bool) -> Display:
+def display(console: Console, target: int, workers: int, quiet: bool) -> Display:
+    """A live table in a terminal, lines elsewhere, nothing where that is asked for."""
     if quiet:
         return Quiet()
     return LiveTable(console, target, workers) if console.is_terminal else Lines(console, target)
@@ -158,19 +160,11 @@ def address(settings: Settings, ended: Session) -> str:
     return compare_url(base, experiment, runs) if experiment and runs else ""
 
 
-def show(console: Console, ended: Session, settings: Settings, url: str) -> None:
-    """Prints the table and what to do next."""
+def show(console: Console, ended: Session, settings: Settings) -> None:
+    """Prints the table, what was found and what to do next."""
     state, counts = ended.state, summary.counts(ended.state)
-    heading = {
-        "done": "done",
-        "flat": "the search is flat; --patience 0 goes on",
-        "exhausted": "the space has no other configuration",
-        "interrupted": "interrupted; the same command goes on from here",
-        "timeout": "out of time; the same command with a longer --timeout goes on from here",
-    }[ended.outcome]
     console.print()
     console.print(results_table(state))
-    console.print(f"[dim]{summary.SINGLE_SEED}[/]")
     console.print()
     trials = (
         f"{sum(counts.values())} of {ended.target} trials "
@@ -178,26 +172,14 @@ def show(console: Console, ended: Session, settings: Settings, url: str) -> None
         if ended.target
         else f"{sum(1 for _ in state.of_kind('lab'))} of the lab's nets"
     )
+    heading = closing.how_it_ended(ended.outcome)
     console.print(f"{state.study['name']}: {heading}. {trials} in {clock(state.wall_s)}.", highlight=False)
     epochs, seconds = summary.epochs_saved(state)
     if epochs:
         console.print(f"Pruning saved {epochs:.0f} epochs, {clock(seconds)} of training.", highlight=False)
     if ended.champion:
         console.print(f"{ended.champion.line}.", highlight=False)
-    place = where(settings, state)
-    console.print("\nNext:", highlight=False)
-    if state.ranked():
-        console.print(f"  python -m fmnist_sweep export{place}   take the best model away", soft_wrap=True)
-    console.print(f"  python -m fmnist_sweep ui{place}   compare in MLflow", soft_wrap=True)
-    if url and not url.startswith(LOCAL_UI):
-        console.print(f"  {url}", soft_wrap=True, highlight=False)
-
-
-def where(settings: Settings, state: StudyState) -> str:
-    """The options that name home and study, as they are to be typed after a command."""
-    home = "" if settings.home.path.name == "fmnist_runs" else f" --home {settings.home.path}"
-    name = "" if state.study["name"] == "default" else f" --study {state.study['name']}"
-    return f"{home}{name}"
+    closing.of_search(settings, state, ended.outcome).show(console)
 
 
 def named_net(name: Text, net: str) -> Group:

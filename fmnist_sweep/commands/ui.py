@@ -14,7 +14,8 @@ from fmnist_sweep.commands.export import read
 from fmnist_sweep.errors import StudyError, TrackingError
 from fmnist_sweep.settings import Settings
 from fmnist_sweep.state import StudyState
-from mlflow_server import ServerError, ServerSettings, charts_url, compare_url, start, table_url
+from fmnist_sweep.views import pages
+from mlflow_server import ServerError, ServerSettings, charts_url, compare_url, run_url, start, table_url
 
 
 def ui(
@@ -57,24 +58,38 @@ def ui(
         console.print("server ended")
 
 
-def _addresses(base: str, experiment: str, state: StudyState) -> dict[str, Any]:
+def _addresses(base: str, experiment: str, state: StudyState) -> dict[str, str]:
+    """The pages by name, with the saved views that MLflow has; ``start_url`` is the one that answers the question."""
     jobs = [*state.of_kind("lab"), *state.ranked()[: summary.BEST_SHOWN]]
     runs = [job.run_id for job in jobs if job.run_id]
-    return {
+    known = pages.known(state)
+    best, every = (view if view in known else "" for view in (pages.BEST, pages.ALL))
+    found = {
         "tracking_uri": base,
-        "compare_url": compare_url(base, experiment, runs) if runs else table_url(base, experiment),
-        "charts_url": charts_url(base, experiment),
-        "table_url": table_url(base, experiment),
+        "start_url": charts_url(base, experiment, best),
+        "compare_url": compare_url(base, experiment, runs) if runs else table_url(base, experiment, every),
+        "charts_url": charts_url(base, experiment, every),
+        "table_url": table_url(base, experiment, every),
     }
+    if pages.FINALS in known:
+        found["finals_url"] = charts_url(base, experiment, pages.FINALS)
+    if "study_run_id" in state.views:
+        found["study_url"] = run_url(base, experiment, state.views["study_run_id"])
+    return found
 
 
-def _tell(console: Console, addresses: dict[str, Any], browser: bool, ready: Callable[[dict[str, Any]], None]) -> None:
-    for label, key in (
-        ("the lab's nets and the best trials side by side", "compare_url"),
-        ("all runs as a table", "table_url"),
-        ("all runs as charts", "charts_url"),
-    ):
-        console.print(f"{label}:\n  {addresses[key]}", soft_wrap=True, highlight=False)
+_PAGES = {
+    "start_url": "the lab's nets and the best trials side by side",
+    "finals_url": "the finals: each net's mean over all seeds, on the test set",
+    "table_url": "the lab's nets and all trials as a table",
+    "study_url": "the study: summary, report, versions",
+}
+
+
+def _tell(console: Console, addresses: dict[str, str], browser: bool, ready: Callable[[dict[str, Any]], None]) -> None:
+    for key, label in _PAGES.items():
+        if key in addresses:
+            console.print(f"{label}:\n  {addresses[key]}", soft_wrap=True, highlight=False)
     if browser:
-        webbrowser.open(addresses["compare_url"])
+        webbrowser.open(addresses["start_url"])
     ready(addresses)

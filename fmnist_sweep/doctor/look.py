@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from fmnist_sweep import study
+from fmnist_sweep.addresses import masked
 from fmnist_sweep.doctor import comparison, files, records
 from fmnist_sweep.doctor.findings import Finding, Mend
 from fmnist_sweep.doctor.records import Record
@@ -16,7 +18,7 @@ from fmnist_sweep.state import StudyState
 from fmnist_sweep.views import mlflow_seen, optuna_seen
 from fmnist_sweep.views.mlflow_client import address
 from fmnist_sweep.views.mlflow_runs import MlflowView
-from fmnist_sweep.views.optuna_storage import OptunaView, masked
+from fmnist_sweep.views.optuna_storage import OptunaView
 from fmnist_sweep.views.seen import SeenMlflow, SeenOptuna
 
 _VIEWS = (MlflowView, OptunaView)
@@ -27,12 +29,14 @@ class Look:
     """What one look found.
 
     Attributes:
+        settings: As given, with the storage that the study was run with.
         findings: What does not agree.
         record: The ledger; None where it can't be read.
         mlflow: What MLflow has; None where it can't be read.
         optuna: What Optuna's storage has; None where it can't be read.
     """
 
+    settings: Settings
     findings: list[Finding] = field(default_factory=list)
     record: Record | None = None
     mlflow: SeenMlflow | None = None
@@ -47,12 +51,13 @@ def look(settings: Settings, name: str, *, live: bool) -> Look:
         name: The study's.
         live: Whether a driver is at work on it.
     """
-    found, folder = Look(), settings.home.study(name)
+    found, folder = Look(settings), settings.home.study(name)
     try:
         record = records.read(folder.ledger, [view.name for view in _VIEWS])
     except LedgerError as error:
-        advice = "restore it from a backup, or go on with another --study"
-        found.findings.append(Finding("ledger", str(error), advice=advice))
+        anew = f"python -m fmnist_sweep run --study {name} --fresh --home {settings.home.path}"
+        advice = f"restore it from a backup, or start anew, which keeps this one under another name: {anew}"
+        found.findings.append(Finding("ledger", str(error).partition("; ")[0], advice=advice))
         return found
     state = record.state
     if not state.study:
@@ -105,9 +110,16 @@ def _look_at_mlflow(found: Look, record: Record, settings: Settings, live: bool)
 def _look_at_optuna(found: Look, record: Record, settings: Settings, name: str, live: bool) -> None:
     state = record.state
     try:
-        seen = optuna_seen.read(settings.optuna, name, state.study["id"])
+        found.settings = study.at_its_storage(settings, state.storage)
+        seen = optuna_seen.read(found.settings.optuna, name, state.study["id"])
     except StorageError as error:
         found.findings.append(Finding("unreachable", str(error)))
+        return
+    asked = study.storage_address(found.settings)
+    if seen.study == "missing" and state.storage is not None and asked != state.storage:
+        what = f"Optuna's storage at {masked(found.settings.optuna)} does not have this study"
+        advice = f"it was shown elsewhere: --storage {state.storage or settings.home.optuna_uri}"
+        found.findings.append(Finding("unreachable", what, advice=advice))
         return
     found.optuna = seen
     told = record.up_to_date(OptunaView.name, OptunaView.shows)

@@ -23,6 +23,7 @@ from fmnist_sweep.errors import FatalError
 from fmnist_sweep.executors.local import call
 from fmnist_sweep.ledger import Ledger
 from fmnist_sweep.publish import Publication
+from fmnist_sweep.schema import SweepConfig
 from fmnist_sweep.settings import Settings
 from fmnist_sweep.state import JobRecord, StudyState
 from fmnist_sweep.views import Mirror, View, optuna_storage
@@ -191,7 +192,8 @@ class Mender:
 
     def _example(self) -> Path:
         """A file of images."""
-        source = datasets.find(self._settings.data_dir, fetch=False)
+        section = SweepConfig.model_validate(self._state.study["config"]).data
+        source = datasets.source_of(section, self._settings.data_dir, fetch=False)
         return datasets.prepare(source, self._settings.home.data).images
 
     def _publication(self, job: JobRecord) -> Publication:

@@ -54,6 +54,8 @@ def read(path: Path, views: Iterable[str]) -> Record:
         state = StudyState.of(events)
     except Exception as error:
         raise LedgerError(f"ledger {path} contradicts itself: {type(error).__name__} {error}") from None
+    if not events and any((path.parent / "jobs").glob("*")):
+        raise LedgerError(f"ledger {path} is empty, though jobs were trained")
     gaps = list(_gaps(state))
     if gaps:
         raise LedgerError(f"ledger {path} has gaps: {gaps[0]}")

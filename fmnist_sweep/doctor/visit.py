@@ -93,7 +93,7 @@ def _mended(settings: Settings, name: str, say: Callable[[str], None]) -> Visit:
         say(f"{name}: mending")
         ledger = Ledger(settings.home.study(name).ledger)
         try:
-            failed |= Mender(settings, name, ledger, found).mend(wanted)
+            failed |= Mender(found.settings, name, ledger, found).mend(wanted)
         finally:
             ledger.close()
         found = look(settings, name, live=False)

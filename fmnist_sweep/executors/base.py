@@ -34,24 +34,31 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The job raised: trying again would raise again.
+    """The job came to an end that it would come to again.
 
     Attributes:
-        why: ``diverged``, ``memory`` or ``error``.
+        why: ``diverged``; ``memory``, also where the kernel ended the worker for it; ``disk``, where the job's files
+            can't be written, which is no fault of the job; or ``error``.
         message: One line.
     """
 
     key: str
-    why: Literal["diverged", "memory", "error"]
+    why: Literal["diverged", "memory", "disk", "error"]
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Died:
-    """The worker ended without a word; the job can be taken up again from its checkpoint."""
+    """The worker ended without a word; the job can be taken up again from its checkpoint.
+
+    Attributes:
+        message: One line.
+        lost: Whether it went down with all of its node or slot, which says nothing of the job.
+    """
 
     key: str
     message: str
+    lost: bool = False
 
 
 Happening = Started | Reported | Finished | Failed | Died

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver
@@ -20,7 +20,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from fmnist_sweep.executors import gpu
 from fmnist_sweep.executors.base import Died, Failed, Finished, Happening, Started
+from fmnist_sweep.executors.gpu import GpuShare
+from fmnist_sweep.executors.kernel import Kills, go_first
 from fmnist_sweep.executors.worker import work
 from fmnist_sweep.trial import RunTrial, TrialJob, run_trial
 
@@ -30,9 +33,9 @@ PRELOAD = ("fmnist_sweep.executors.preload",)
 
 
 def auto_workers() -> int:
-    """One worker a core, as far as the memory goes."""
+    """One worker a GPU, or where there is none one a core, as far as the memory goes."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return max(1, min(len(usable_cores()), memory // WORKER_BYTES))
+    return max(1, min(len(gpu.found() or usable_cores()), len(usable_cores()), memory // WORKER_BYTES))
 
 
 def usable_cores() -> list[int]:
@@ -42,11 +45,21 @@ def usable_cores() -> list[int]:
     return list(range(os.cpu_count() or 1))
 
 
+@dataclass(frozen=True, slots=True)
+class _Seat:
+    """What a worker may use: the cores that it is pinned to (none: all), its threads, its share of a GPU."""
+
+    cores: tuple[int, ...]
+    threads: int
+    share: GpuShare | None
+
+
 @dataclass(slots=True)
 class _Worker:
     process: BaseProcess
     pipe: Connection
     slot: int
+    kills_before: int
 
 
 class LocalExecutor:
@@ -57,20 +70,28 @@ class LocalExecutor:
         log: Where the workers' standard output and error go.
         run: What a worker does with a job; a module-level function.
         preload: Modules that the fork server imports once, before any worker.
+        shares: Of GPUs, one for each worker; with none they train on the processor.
+        threads: Of each worker, not pinned to any core; by default each is pinned to its share of the cores.
     """
 
     def __init__(
-        self, workers: int, *, log: Path, run: RunTrial = run_trial, preload: tuple[str, ...] = PRELOAD
+        self,
+        workers: int,
+        *,
+        log: Path,
+        run: RunTrial = run_trial,
+        preload: tuple[str, ...] = PRELOAD,
+        shares: Sequence[GpuShare | None] = (),
+        threads: int | None = None,
     ) -> None:
         self._slots = workers
         self._log = log
         self._run = run
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(list(preload))
-        cores = usable_cores()
-        each = max(1, len(cores) // workers)
-        self._cores = [tuple(cores[(slot * each) % len(cores) :][:each]) for slot in range(workers)]
+        self._seats = _seats(shares or (None,) * workers, threads)
         self._workers: dict[str, _Worker] = {}
+        self._kernel = Kills()
 
     @property
     def slots(self) -> int:
@@ -84,12 +105,13 @@ class LocalExecutor:
         if not free or job.key in self._workers:
             raise ValueError(f"{job.key}: no free slot, or it runs already")
         ours, theirs = self._context.Pipe()
+        kills_before = self._kernel.count()
         process = self._context.Process(
-            target=_main, args=(job, theirs, self._run, self._cores[free[0]], str(self._log)), name=job.key, daemon=True
+            target=_main, args=(job, theirs, self._run, self._seats[free[0]], str(self._log)), name=job.key, daemon=True
         )
         process.start()
         theirs.close()
-        self._workers[job.key] = _Worker(process, ours, free[0])
+        self._workers[job.key] = _Worker(process, ours, free[0], kills_before)
 
     def happenings(self, timeout_s: float) -> list[Happening]:
         """See ``Executor``."""
@@ -114,6 +136,13 @@ class LocalExecutor:
             self._workers[key].process.kill()
             self._forget(key)
 
+    def kill(self, key: str) -> None:
+        """Ends the worker of ``key``, which is then told of as dead; any thread may call it while another listens."""
+        worker = self._workers.get(key)
+        if worker is not None:
+            worker.process.kill()
+            wait([worker.process.sentinel])
+
     def close(self) -> None:
         """See ``Executor``."""
         for worker in self._workers.values():
@@ -132,14 +161,30 @@ class LocalExecutor:
                     self.cancel(key)  # all is on disk and said: no need to wait for TensorFlow's farewell
                     break
         except (EOFError, OSError):
-            found.append(Died(key, _cause(self._forget(key))))
+            found.append(self._end_of(key))
         return found
+
+    def _end_of(self, key: str) -> Failed | Died:
+        """What became of a worker that ended without a word."""
+        before = self._workers[key].kills_before
+        code = self._forget(key)
+        if code == -signal.SIGKILL and self._kernel.explain(before):
+            return Failed(key, "memory", "the kernel ended the worker, as memory ran out")
+        return Died(key, _cause(code))
 
     def _forget(self, key: str) -> int | None:
         worker = self._workers.pop(key)
         worker.process.join()
         worker.pipe.close()
         return worker.process.exitcode
+
+
+def _seats(shares: Sequence[GpuShare | None], threads: int | None) -> list[_Seat]:
+    if threads is not None:
+        return [_Seat((), threads, share) for share in shares]
+    cores = usable_cores()
+    each = max(1, len(cores) // len(shares))
+    return [_Seat(tuple(cores[(slot * each) % len(cores) :][:each]), each, share) for slot, share in enumerate(shares)]
 
 
 def warm_up() -> None:
@@ -196,10 +241,10 @@ def _cause(code: int | None) -> str:
     return f"the worker ended with code {code}"
 
 
-def _main(job: TrialJob, pipe: Connection, run: RunTrial, cores: tuple[int, ...], log: str) -> None:
+def _main(job: TrialJob, pipe: Connection, run: RunTrial, seat: _Seat, log: str) -> None:
     """A worker's life."""
     _settle(log)
-    _use_cores(cores)
+    _use(seat)
     pipe.send(Started(job.key, f"pid {os.getpid()}"))
     work(job, run, pipe.send, pipe.recv)
 
@@ -220,7 +265,11 @@ def _settle(log: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_die_with_driver, daemon=True, name="watches the driver").start()
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    go_first()
+    try:
+        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
+    except OSError:  # a full disk is told of when the job writes there
+        file = os.open(os.devnull, os.O_WRONLY)
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.close(file)
@@ -235,11 +284,12 @@ def _die_with_driver() -> None:
         os._exit(1)
 
 
-def _use_cores(cores: tuple[int, ...]) -> None:
-    """Pins the process and gives TensorFlow as many threads as cores, before its runtime starts."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, cores)
+def _use(seat: _Seat) -> None:
+    """Keeps the process to its cores, threads and GPU, before TensorFlow's runtime starts."""
+    if seat.cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, seat.cores)
+    gpu.use(seat.share)
     tensorflow = sys.modules.get("tensorflow")
     if tensorflow is not None:
-        tensorflow.config.threading.set_intra_op_parallelism_threads(len(cores))
+        tensorflow.config.threading.set_intra_op_parallelism_threads(seat.threads)
         tensorflow.config.threading.set_inter_op_parallelism_threads(1)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 
 from fmnist_sweep.errors import Diverged
 from fmnist_sweep.executors.base import Failed, Finished, Happening, Reported
 from fmnist_sweep.trial import Report, RunTrial, TrialJob
+
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM}
 
 
 def work(job: TrialJob, run: RunTrial, say: Callable[[Happening], None], hear: Callable[[], object]) -> None:
@@ -28,10 +32,24 @@ def work(job: TrialJob, run: RunTrial, say: Callable[[Happening], None], hear: C
         result = run(job, report)
     except Diverged as error:
         say(Failed(job.key, "diverged", str(error)))
+    except OSError as error:
+        _note()
+        say(Failed(job.key, "disk" if error.errno in _DISK else "error", _line(error)))
     except Exception as error:
+        _note()
         memory = isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
-        first_line = (str(error).splitlines() or [""])[0][:300]
-        traceback.print_exc()
-        say(Failed(job.key, "memory" if memory else "error", f"{type(error).__name__}: {first_line}"))
+        say(Failed(job.key, "memory" if memory else "error", _line(error)))
     else:
         say(Finished(job.key, result))
+
+
+def _line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:300]}"
+
+
+def _note() -> None:
+    """Puts the traceback into the log, which may be on a disk that is full."""
+    with suppress(OSError):
+        traceback.print_exc()

@@ -5,44 +5,61 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from fmnist_sweep.data import FASHION_MNIST
+
 FILE = "MODEL_CARD.md"
 
 _USE = """\
-For telling which of ten kinds of clothing a small grey picture shows: for teaching, for trying out how a model is
+For telling which kind of clothing a small grey picture shows: for teaching, for trying out how a model is
 put to use, and as a yardstick for other nets on this data set. Not for anything that matters to a person: the data
 are a shop's product pictures, and how the model does on other pictures was not measured."""
 
 _LIMITS = """\
-- It takes grey pictures of 28x28 pixels with one piece of clothing, upright, in the middle, filling the frame, light
-  on a dark ground. Larger pictures must be scaled down first, which the example does.
+- It takes grey pictures of {height}x{width} pixels with one piece of clothing, upright, in the middle, filling the
+  frame, light on a dark ground. Larger pictures must be scaled down first, which the example does.
 - Dark on light, as photographs mostly are, it is lost: with dark and light exchanged, {inverted} of the validation
   images are classified correctly. Invert such pictures first.
-- It names one of its ten classes whatever the picture shows. A high probability is no proof: probabilities were not
-  calibrated."""
+- It names one of its {classes} classes whatever the picture shows. A high probability is no proof: probabilities were
+  not calibrated."""
 
 _DATA = """\
-[Fashion-MNIST](https://github.com/zalandoresearch/fashion-mnist): 70,000 grey product pictures of 28x28 pixels in ten
-classes of equal size, by Zalando SE, MIT licence (Xiao, Rasul and Vollgraf, *Fashion-MNIST: a Novel Image Dataset for
+[Fashion-MNIST](https://github.com/zalandoresearch/fashion-mnist): 70,000 grey product pictures in classes of equal
+size, by Zalando SE, MIT licence (Xiao, Rasul and Vollgraf, *Fashion-MNIST: a Novel Image Dataset for
 Benchmarking Machine Learning Algorithms*, arXiv 1708.07747, 2017). Trained on {training:,} images; {validation:,} more
 chose between epochs and nets; the data set's 10,000 test images had no part in either. Some test images have
 near-duplicates among the training images (arXiv 1906.08255)."""
+
+_OTHER_USE = """\
+For telling which of {names} a picture shows, where the picture is of the same kind as those of the data set
+{name}. How it does on other pictures was not measured."""
+
+_OTHER_LIMITS = """\
+- It takes {colour} pictures of {height}x{width} pixels. Others must be brought to that size first, which the example
+  does.
+- With dark and light exchanged, {inverted} of the validation images are classified correctly.
+- It names one of its {classes} classes whatever the picture shows. A high probability is no proof: probabilities were
+  not calibrated."""
+
+_OTHER_DATA = """\
+The data set {name}, files that the sweep named (MD5: {sums}). {about} Trained on {training:,} images;
+{validation:,} more chose between epochs and nets; the test images had no part in either."""
 
 
 def text(manifest: dict[str, Any]) -> str:
     """The card in Markdown, from the manifest alone."""
     sections = {
-        "What it is for": _USE,
+        "What it is for": _use(manifest),
         "How good it is": _accuracy(manifest),
         "What it can't do": _limits(manifest),
-        "Data": _DATA.format(**manifest["data"]),
+        "Data": _data(manifest),
         "Training": _training(manifest),
         "Files": _files(manifest),
         "Checksums": _checksums(manifest),
     }
     head = (
-        f"# {manifest['name']}\n\nA classifier of clothing: {manifest['net']}; {manifest['parameters']:,} parameters, "
-        f"{manifest['flops'] / 1e6:,.1f} million floating-point operations an image. Input: {_shape(manifest)}. "
-        f"Output: the probability of each of {', '.join(manifest['classes'])}.\n"
+        f"# {manifest['name']}\n\nA classifier of {_what(manifest)}: {manifest['net']}; "
+        f"{manifest['parameters']:,} parameters, {manifest['flops'] / 1e6:,.1f} million floating-point operations an "
+        f"image. Input: {_shape(manifest)}. Output: the probability of each of {', '.join(manifest['classes'])}.\n"
     )
     return "\n".join([head, *(f"## {title}\n\n{body}\n" for title, body in sections.items())])
 
@@ -80,8 +97,38 @@ def _tested(weights: dict[str, Any] | None, net: dict[str, Any] | None) -> str:
     return told if weights else f"{told} The weights in this folder were not tested themselves."
 
 
+def _fashion(manifest: dict[str, Any]) -> bool:
+    return bool(manifest["data"]["name"] == FASHION_MNIST.name)
+
+
+def _what(manifest: dict[str, Any]) -> str:
+    return "clothing" if _fashion(manifest) else f"the images of {manifest['data']['name']}"
+
+
+def _use(manifest: dict[str, Any]) -> str:
+    if _fashion(manifest):
+        return _USE
+    return _OTHER_USE.format(names=", ".join(manifest["classes"]), name=manifest["data"]["name"])
+
+
 def _limits(manifest: dict[str, Any]) -> str:
-    return _LIMITS.format(inverted=_percent(manifest["accuracy"]["validation"]["inverted_accuracy"]))
+    height, width, channels = manifest["input"]["shape"]
+    return (_LIMITS if _fashion(manifest) else _OTHER_LIMITS).format(
+        inverted=_percent(manifest["accuracy"]["validation"]["inverted_accuracy"]),
+        classes=len(manifest["classes"]),
+        height=height,
+        width=width,
+        colour="grey" if channels == 1 else "colour",
+    )
+
+
+def _data(manifest: dict[str, Any]) -> str:
+    data = manifest["data"]
+    if _fashion(manifest):
+        return _DATA.format(**data)
+    sums = ", ".join(f"{md5} {name}" for name, md5 in data["files"].items())
+    about = data["about"] or "Its source and licence were not stated."
+    return _OTHER_DATA.format(**{**data, "about": about, "sums": sums})
 
 
 def _training(manifest: dict[str, Any]) -> str:

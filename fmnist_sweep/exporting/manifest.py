@@ -12,6 +12,7 @@ from fmnist_sweep.exporting.checks import Original
 from fmnist_sweep.state import JobRecord, StudyState
 
 _PREPROCESSING = "none: the model takes raw pixels, 0 to 255, as (batch, height, width, channels)"
+_OF_DATA = ("name", "about", "files", "training", "validation")
 _TOOLS = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "ai-edge-litert")
 
 
@@ -41,7 +42,7 @@ def describe(state: StudyState, job: JobRecord, origin: dict[str, Any], original
         "flops": cost.flops,
         "accuracy": {"validation": accuracy.validation(original, classes), "test": accuracy.test(state, job)},
         "source": {**origin, **_training(state, job)},
-        "data": {key: state.study["data_set"][key] for key in ("name", "files", "training", "validation")},
+        "data": {key: state.study["data_set"].get(key, "") for key in _OF_DATA},
         "versions": state.study["versions"],
         "exported_with": dict(_installed()),
     }

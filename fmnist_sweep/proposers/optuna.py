@@ -51,7 +51,7 @@ class OptunaProposer:
         """
         study = optuna.create_study(direction="maximize")
         told = [self._told(number, earlier) for number, earlier in enumerate(past)]
-        study.add_trials([it.frozen for it in _telling(told)])
+        study.add_trials([self._frozen(it) for it in _telling(told)])
         known = {it.fingerprint for it in told}
         over_limits = 0
         for turn in range(_TRIES):
@@ -80,20 +80,25 @@ class OptunaProposer:
     def _told(self, number: int, earlier: Past) -> _Told:
         known = self._known.get(number)
         if known is None or (known.past is not earlier and known.past != earlier):
-            task, proposal = self._task, earlier.proposal
-            frozen = optuna.create_trial(
+            known = self._known[number] = _Told(earlier, earlier.proposal.fingerprint)
+        return known
+
+    def _frozen(self, told: _Told) -> FrozenTrial:
+        """An earlier trial as Optuna knows it; made for those alone that it is told of, as that takes a while."""
+        if told.frozen is None:
+            task, earlier = self._task, told.past
+            told.frozen = optuna.create_trial(
                 state=_STATES[earlier.standing],
                 value=earlier.value if earlier.standing == "complete" else None,
-                params=proposal.drawn,
+                params=earlier.proposal.drawn,
                 distributions=distributions(
-                    task.config, proposal.drawn, input_shape=task.input_shape, classes=task.classes
+                    task.config, earlier.proposal.drawn, input_shape=task.input_shape, classes=task.classes
                 ),
                 intermediate_values=dict(enumerate(earlier.scores)),
             )
             if earlier.standing == "infeasible":
-                frozen.set_constraint(_LIMITS, 1.0)
-            known = self._known[number] = _Told(earlier, frozen, proposal.fingerprint)
-        return known
+                told.frozen.set_constraint(_LIMITS, 1.0)
+        return told.frozen
 
     def _make(self, sampler: Sampler, number: int, turn: int, over_limits: int) -> optuna.samplers.BaseSampler:
         seed = (self._task.seed * 1_000_003 + number * 101 + turn) % 2**32
@@ -103,13 +108,13 @@ class OptunaProposer:
         return optuna.samplers.RandomSampler(seed=seed)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Told:
-    """An earlier trial as Optuna knows it."""
+    """An earlier trial; ``frozen`` is how Optuna knows it, once it has been told of it."""
 
     past: Past
-    frozen: FrozenTrial
     fingerprint: str
+    frozen: FrozenTrial | None = None
 
 
 def _telling(told: Sequence[_Told]) -> Sequence[_Told]:

@@ -6,13 +6,17 @@ import threading
 from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
-from fmnist_sweep.errors import FatalError
+from fmnist_sweep.errors import FatalError, StudyError
 from fmnist_sweep.ledger import Event, Ledger
 from fmnist_sweep.state import StudyState
 
 _BATCH = 64
 _IDLE_S = 0.2
 _LONGEST_WAIT_S = 15.0
+
+
+class AwayError(Exception):
+    """The view does not answer now; it may later."""
 
 
 class View(Protocol):
@@ -32,6 +36,7 @@ class View(Protocol):
         """Connects; ``past`` is the whole ledger so far, with what this view recorded in it.
 
         Raises:
+            AwayError: It can't be reached now; it is opened again later.
             FatalError: It can't be used, and waiting would not help.
         """
         ...
@@ -42,6 +47,7 @@ class View(Protocol):
         The same event may come again after a failure, and must then change nothing.
 
         Raises:
+            StudyError: Another driver has taken the study over; nothing more is shown.
             Exception: The view is away; the event is taken again later.
         """
         ...
@@ -111,13 +117,28 @@ class Mirror:
             view = self._make()
             self._name = view.name
             seq = self._ledger.cursor(view.name)
-            past = self._ledger.events()
-            view.open(past)
+            past = self._open(view)
             self._follow(view, StudyState.of(event for event in past if event.seq <= seq), seq)
         except FatalError as error:
             self._tell(fatal=error)
         except Exception as error:
             self._tell(fatal=FatalError(f"{self._name} can't be used: {_line(error)}"))
+
+    def _open(self, view: View) -> list[Event]:
+        """Opens the view, however long it is away; the events of the past, none if the mirror is closed before."""
+        wait_s = 1.0
+        while True:
+            past = self._ledger.events()
+            try:
+                view.open(past)
+            except AwayError as error:
+                self.trouble = f"{view.name}: {_line(error)}"
+                if self._closing.wait(wait_s):
+                    return []
+                wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+            else:
+                self.trouble = ""
+                return past
 
     def _follow(self, view: View, state: StudyState, seq: int) -> None:
         self._tell(shown=seq)
@@ -146,6 +167,8 @@ class Mirror:
         while True:
             try:
                 view.take(event, state)
+            except StudyError:
+                raise
             except Exception as error:
                 self.trouble = f"{view.name}: {_line(error)}"
                 if self._closing.wait(wait_s):

@@ -6,13 +6,14 @@ import logging
 import os
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from fmnist_sweep.addresses import credentials, masked
 from fmnist_sweep.errors import TrackingError
 from fmnist_sweep.sqlite_birth import born, file_of
-from fmnist_sweep.views.optuna_storage import masked
 
 _SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
 _NOT_OURS = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
@@ -24,7 +25,7 @@ def check_uri(uri: str, patience_s: float = 5.0) -> None:
     """Finds out before the first trial whether a tracking server answers at ``uri``.
 
     Raises:
-        TrackingError: No such kind of address, or nothing answers there.
+        TrackingError: No such kind of address, nothing answers there, or it lets this user do nothing.
     """
     scheme = urlsplit(uri).scheme.split("+")[0]
     if scheme not in _SCHEMES:
@@ -37,7 +38,7 @@ def check_uri(uri: str, patience_s: float = 5.0) -> None:
         deadline = time.monotonic() + patience_s
         while True:
             try:
-                answer = requests.get(f"{uri.rstrip('/')}/health", timeout=patience_s)
+                answer = requests.get(f"{uri.rstrip('/')}/health", timeout=patience_s, auth=credentials())
             except requests.RequestException as error:
                 if time.monotonic() >= deadline:
                     raise TrackingError(
@@ -47,12 +48,28 @@ def check_uri(uri: str, patience_s: float = 5.0) -> None:
                 time.sleep(0.5)
                 continue
             if answer.ok:
+                _check_login(uri, patience_s)
                 return
             raise TrackingError(f"--tracking-uri {masked(uri)}: /health answered {answer.status_code}, not 200")
     elif scheme == "sqlite":
         folder = Path(uri.split("///", 1)[-1]).parent
         if not folder.is_dir() or not os.access(folder, os.W_OK):
             raise TrackingError(f"--tracking-uri {masked(uri)}: {folder} is no folder that can be written")
+
+
+def _check_login(uri: str, patience_s: float) -> None:
+    """A server that asks for a password answers ``/health`` without one; an outage just now is none of this."""
+    import requests
+
+    place = f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search?max_results=1"
+    with suppress(requests.RequestException):
+        status = requests.get(place, timeout=patience_s, auth=credentials()).status_code
+        if status in (401, 403):
+            given = "wrong user or password" if credentials() else "it asks for user and password"
+            raise TrackingError(
+                f"--tracking-uri {masked(uri)}: {given} ({status}); "
+                "valid: MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or http://USER:PASSWORD@HOST"
+            )
 
 
 def connect(uri: str) -> Any:
@@ -86,6 +103,15 @@ def address(uri: str, home: Path) -> str:
 def is_local(uri: str) -> bool:
     """Whether the artifacts lie under the home folder too."""
     return urlsplit(uri).scheme.split("+")[0] == "sqlite"
+
+
+def may_come_back(uri: str, error: Exception) -> bool:
+    """Whether ``error`` is a server's outage rather than a refusal (a status of 400 to 499, or our own)."""
+    from mlflow.exceptions import MlflowException
+
+    if is_local(uri) or isinstance(error, TrackingError):
+        return False
+    return not isinstance(error, MlflowException) or error.get_http_status_code() >= 500
 
 
 def _why(error: Exception) -> str:

@@ -17,10 +17,13 @@ from fmnist_sweep.errors import TrackingError
 from fmnist_sweep.ledger import Event, Ledger
 from fmnist_sweep.state import JobRecord, StudyState
 from fmnist_sweep.trial import Report
-from fmnist_sweep.views import shown
-from fmnist_sweep.views.mlflow_client import address, connect, is_local
+from fmnist_sweep.views import pages, shown
+from fmnist_sweep.views.mirror import AwayError
+from fmnist_sweep.views.mlflow_client import address, connect, is_local, may_come_back
 from fmnist_sweep.views.optuna_storage import masked
 from fmnist_sweep.views.shown import STUDY_RUN
+
+_NOTE = "mlflow.note.content"  # shown as the description, as Markdown
 
 
 class MlflowView:
@@ -44,6 +47,7 @@ class MlflowView:
         self._client: Any = None
         self._study: dict[str, Any] = {}
         self._experiment = ""
+        self._pages = ""  # keys of the views that are saved on the experiment's page
         self._runs: dict[str, str] = {}
         self._told: Counter[tuple[str, str]] = Counter()  # ids recorded so far, by kind and job
         self._unclear: set[str] = set()  # jobs whose run is to be described again
@@ -56,7 +60,9 @@ class MlflowView:
             self._client = connect(self._uri)
             self._client.search_experiments(max_results=1)
         except Exception as error:
-            raise TrackingError(f"--tracking-uri {masked(self._uri)}: {str(error).splitlines()[0]}") from None
+            what = f"--tracking-uri {masked(self._uri)}: {str(error).splitlines()[0]}"
+            raise (AwayError if may_come_back(self._uri, error) else TrackingError)(what) from None
+        self._told.clear()
         for event in past:
             self._past = event.seq
             if event.kind == "study":
@@ -65,10 +71,16 @@ class MlflowView:
                 self._runs[event.job] = event.body["run_id"]
             elif event.kind == "view":
                 self._experiment = event.body.get("experiment_id", self._experiment)
+                self._pages = event.body.get("pages", self._pages)
                 self._runs |= {STUDY_RUN: event.body["study_run_id"]} if "study_run_id" in event.body else {}
             self._told[event.kind, event.job] += 1
         if not self._experiment:
-            self._experiment = self._make_experiment()
+            try:
+                self._experiment = self._make_experiment()
+            except Exception as error:
+                if may_come_back(self._uri, error):
+                    raise AwayError(str(error).splitlines()[0]) from None
+                raise
             where = address(self._uri, self._artifacts.parent)
             self._record("view", "", experiment_id=self._experiment, tracking_uri=where)
 
@@ -81,9 +93,9 @@ class MlflowView:
         self._uncertain |= event.seq <= self._past
         try:
             if event.kind == "study":
-                self._begin_study(event)
+                self._begin_study(event, state)
             elif event.kind == "summary":
-                self._summarise(event)
+                self._summarise(event, state)
             elif event.job in state.jobs:
                 self._take_job(event, state.jobs[event.job])
         except Exception:
@@ -114,7 +126,7 @@ class MlflowView:
                 self._client.create_experiment(
                     name,
                     artifact_location=location,
-                    tags={"sweep.study_id": identity, "mlflow.note.content": self._study["title"]},
+                    tags={"sweep.study_id": identity, _NOTE: self._study["title"]},
                 )
             )
         if found.lifecycle_stage != "active":
@@ -126,8 +138,9 @@ class MlflowView:
             )
         return str(found.experiment_id)
 
-    def _begin_study(self, event: Event) -> None:
+    def _begin_study(self, event: Event, state: StudyState) -> None:
         self._client.set_terminated(self._study_run(event.time), "FINISHED", end_time=_ms(event.time))
+        self._save_views(state)
 
     def _study_run(self, when: float) -> str:
         """The run that stands for the study, made when it is first needed."""
@@ -135,7 +148,7 @@ class MlflowView:
         if known and STUDY_RUN not in self._unclear:
             return known
         study, tags = self._study, shown.study_tags(self._study)
-        note = {"mlflow.note.content": study["title"]}
+        note = {_NOTE: study["title"]}
         run = known or self._run(STUDY_RUN, f"study {study['name']}", {**tags, **note, **self._source_tags()}, when)
         self._log(run, {}, 0, when, shown.study_params(study), tags if known else {})
         self._client.log_text(run, json.dumps(study["config"], indent=2), "sweep.json")
@@ -143,13 +156,24 @@ class MlflowView:
         self._keep(STUDY_RUN, run, known)
         return run
 
-    def _summarise(self, event: Event) -> None:
+    def _summarise(self, event: Event, state: StudyState) -> None:
         run = self._study_run(event.time)
         text = event.body["markdown"]
-        self._client.set_tag(run, "mlflow.note.content", text)
-        self._client.set_experiment_tag(self._experiment, "mlflow.note.content", text)
+        self._client.set_tag(run, _NOTE, text)
+        self._client.set_experiment_tag(self._experiment, _NOTE, text)
         self._client.log_text(run, text, "summary.md")
+        self._save_views(state)
         self._client.set_terminated(run, "FINISHED", end_time=_ms(event.time))
+
+    def _save_views(self, state: StudyState) -> None:
+        """Offers on the experiment's page what ``pages`` has."""
+        views = pages.saved_views(state)
+        for key, value in views.items():
+            self._client.set_experiment_tag(self._experiment, key, value)
+        keys = " ".join(key.removeprefix(pages.TAG) for key in views)
+        if self._pages != keys:
+            self._record("view", "", pages=keys)
+            self._pages = keys
 
     def _run_of(self, event: Event, job: JobRecord) -> str:
         """The run of ``job``, made at its first event, with all that is known beforehand."""
@@ -157,11 +181,11 @@ class MlflowView:
         if known and job.key not in self._unclear:
             return known
         tags = shown.birth_tags(self._study, job)
-        extra = {"mlflow.note.content": self._about[job.key]} if job.key in self._about else {}
+        looks = {**shown.look_tags(job), _NOTE: shown.note(job, self._about.get(job.key, ""))}
         name = f"trial {job.number} · {job.arch.short}" if job.kind == "trial" else job.key
-        run = known or self._run(job.key, name, {**tags, **extra, **self._source_tags()}, event.time)
-        values = shown.birth_metrics(job)
-        self._log(run, values, 0, event.time, shown.params(self._study, job), tags if known else {})
+        run = known or self._run(job.key, name, {**tags, **looks, **self._source_tags()}, event.time)
+        values, params = shown.birth_metrics(job), {**shown.params(self._study, job), **shown.look_params(job)}
+        self._log(run, values, 0, event.time, params, tags if known else {})
         self._log_data(run)
         self._keep(job.key, run, known)
         return run
@@ -200,7 +224,8 @@ class MlflowView:
         self._log(run, values, shown.step(report), event.time)
 
     def _end(self, run: str, event: Event, job: JobRecord) -> None:
-        self._log(run, shown.end_metrics(job), 0, event.time, tags=shown.end_tags(job))
+        note = {_NOTE: shown.note(job, self._about.get(job.key, ""))}
+        self._log(run, shown.end_metrics(job), 0, event.time, tags={**shown.end_tags(job), **note})
         self._client.set_terminated(run, shown.status(job), end_time=_ms(event.time))
 
     def _log(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import optuna
 
+from fmnist_sweep.addresses import masked
 from fmnist_sweep.errors import StorageError
 from fmnist_sweep.sqlite_birth import file_of
-from fmnist_sweep.views.optuna_storage import masked
+from fmnist_sweep.views.optuna_open import line, storage_at
 from fmnist_sweep.views.seen import SeenOptuna, SeenTrial
 
 
@@ -25,16 +26,17 @@ def read(uri: str, study: str, identity: str) -> SeenOptuna:
     if path is not None and not path.exists():  # opening it would make it
         return SeenOptuna("missing")
     try:
-        storage = optuna.storages.get_storage(uri)
+        storage = storage_at(uri)
         if study not in optuna.get_all_study_names(storage):
             return SeenOptuna("missing")
         found = optuna.load_study(study_name=study, storage=storage)
         if found.user_attrs.get("fmnist_sweep:id") != identity:
             return SeenOptuna("another's")
         return SeenOptuna("here", tuple(_seen(trial) for trial in found.get_trials(deepcopy=False)))
+    except StorageError:
+        raise
     except Exception as error:
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise StorageError(f"--storage {masked(uri)} can't be read: {line}") from None
+        raise StorageError(f"--storage {masked(uri)} can't be read: {line(error)}") from None
 
 
 def _seen(trial: optuna.trial.FrozenTrial) -> SeenTrial:

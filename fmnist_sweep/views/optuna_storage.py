@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from fmnist_sweep.errors import StorageError
+from fmnist_sweep.addresses import masked as masked
+from fmnist_sweep.errors import FatalError, StorageError
 from fmnist_sweep.ledger import Event
 from fmnist_sweep.proposers.optuna import distributions
 from fmnist_sweep.schema import SweepConfig
-from fmnist_sweep.sqlite_birth import born
 from fmnist_sweep.state import JobRecord, StudyState
+from fmnist_sweep.views.optuna_claim import KEY as KEY
+from fmnist_sweep.views.optuna_claim import Claim
+from fmnist_sweep.views.optuna_open import line, storage_at
 
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
-KEY = "fmnist_sweep:trial"
 
 
 class OptunaView:
@@ -39,33 +40,33 @@ class OptunaView:
         self._study_name = study
         self._study: optuna.Study | None = None
         self._storage: BaseStorage | None = None
+        self._claim: Claim | None = None
 
     def open(self, past: list[Event]) -> None:
         """See ``View``."""
         identity = next(event.body["id"] for event in past if event.kind == "study")
+        self._storage = storage_at(self._uri)
+        self._claim = Claim(self._storage, masked(self._uri), self._study_name)
         try:
-            born(self._uri, optuna.storages.RDBStorage)
-            self._storage = optuna.storages.get_storage(self._uri)
-            self._study = optuna.create_study(
-                storage=self._storage, study_name=self._study_name, direction="maximize", load_if_exists=True
-            )
-        except (ArgumentError, NoSuchModuleError, ImportError) as error:
-            raise StorageError(f"--storage {masked(self._uri)}: {str(error).splitlines()[0]}") from None
+            self._study = self._claim.take(identity, past)
+        except FatalError:
+            raise
         except Exception as error:
-            raise StorageError(f"--storage {masked(self._uri)} can't be opened: {str(error).splitlines()[0]}") from None
-        owner = self._study.user_attrs.get("fmnist_sweep:id")
-        if (owner is None and self._study.trials) or owner not in (None, identity):
-            raise StorageError(
-                f"--storage {masked(self._uri)} holds another study named {self._study_name!r}; choose another --study"
-            )
-        if owner is None:
-            self._study.set_user_attr("fmnist_sweep:id", identity)
+            raise StorageError(f"--storage {masked(self._uri)} can't be opened: {line(error)}") from None
 
     def take(self, event: Event, state: StudyState) -> None:
         """See ``View``."""
         job = state.jobs.get(event.job)
-        if job is None or job.kind != "trial":
+        if job is None or job.kind != "trial" or event.kind not in self.shows:
             return
+        try:
+            self._show(event, job, state)
+        except StorageInternalError as error:
+            raise StorageError(f"--storage {masked(self._uri)}: {line(error)}") from None
+
+    def _show(self, event: Event, job: JobRecord, state: StudyState) -> None:
+        if self._claim is not None:
+            self._claim.check(self._opened())
         if event.kind == "asked":
             self._add(job, state)
         elif event.kind == "started":
@@ -77,7 +78,10 @@ class OptunaView:
 
     def _add(self, job: JobRecord, state: StudyState) -> None:
         study = self._opened()
-        if self._found(job.number) is not None:
+        found = self._found(job.number)
+        if found is not None:
+            if self._claim is not None and found.user_attrs.get("fingerprint", job.fingerprint) != job.fingerprint:
+                raise self._claim.elsewhere(job.number)
             return
         config = SweepConfig.model_validate(state.study["config"])
         study.add_trial(
@@ -131,21 +135,16 @@ class OptunaView:
         return self._study
 
 
-def masked(uri: str) -> str:
-    """``uri`` with a password, if there is one, replaced by ***."""
-    uri = re.sub(r"(//[^/?#:@]*):.*@", r"\1:***@", uri)
-    return re.sub(r"([?&](?:password|passwd|pwd|token)=)[^&#]*", r"\1***", uri, flags=re.IGNORECASE)
-
-
 def move_aside(uri: str, study: str, to: str) -> None:
     """Renames a study in a storage, if it is there.
 
     Raises:
         StorageError: The storage can't be used.
     """
+    storage = storage_at(uri)
     try:
-        if study in optuna.get_all_study_names(uri):
-            optuna.copy_study(from_study_name=study, from_storage=uri, to_storage=uri, to_study_name=to)
-            optuna.delete_study(study_name=study, storage=uri)
+        if study in optuna.get_all_study_names(storage):
+            optuna.copy_study(from_study_name=study, from_storage=storage, to_storage=storage, to_study_name=to)
+            optuna.delete_study(study_name=study, storage=storage)
     except Exception as error:
-        raise StorageError(f"--storage {masked(uri)}: {str(error).splitlines()[0]}") from None
+        raise StorageError(f"--storage {masked(uri)}: {line(error)}") from None

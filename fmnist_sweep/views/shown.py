@@ -14,8 +14,18 @@ Status = Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED"]
 Curve = tuple[tuple[int, float], ...]  # (step, value), in order
 
 STUDY_RUN = "study"
+NAME_TAG = "sweep.name"
 STUDY_FILES = ("sweep.json", "environment.txt")
 CURVES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
+# The lab's nets are warm, the trials cool, so that a chart tells them apart at a glance.
+_LAB_COLORS = {
+    "lab-cnn1": "#f0a000",
+    "lab-cnn3": "#e2540d",
+    "lab-cnn3-bn-as-written": "#eeab8c",
+    "lab-cnn3-bn-as-intended": "#a3122f",
+    "lab-mlp": "#8a6d3b",
+}
+_TRIAL_COLORS = ("#1f5fbf", "#2aa198", "#6a4fc1", "#3f9b3f", "#0b8fd1", "#157f6b", "#8e7cc3", "#34495e", "#7cb342")
 
 
 def status(job: JobRecord) -> Status:
@@ -39,6 +49,52 @@ def birth_tags(study: dict[str, Any], job: JobRecord) -> dict[str, str]:
         **identity_tags(study, job.key),
         **same,
     }
+
+
+def name(job: JobRecord) -> str:
+    """What a job is called whatever its seed, as in ``trial 7`` or ``lab-cnn3``: the finals have one for each seed."""
+    if job.kind == "trial":
+        return f"trial {job.number}"
+    base = job.key.removeprefix("final-").partition("-seed")[0]
+    return base.replace("trial-", "trial ")
+
+
+def look_tags(job: JobRecord) -> dict[str, str]:
+    """Tags that MLflow's pages group and colour by."""
+    color = _LAB_COLORS.get(name(job)) or _TRIAL_COLORS[_number(job) % len(_TRIAL_COLORS)]
+    return {NAME_TAG: name(job), "mlflow.runColor": color}
+
+
+def look_params(job: JobRecord) -> dict[str, str]:
+    """Parameters for the axes of MLflow's charts.
+
+    These leave out every run whose value is a text where most are numbers, or the other way round, as ``filters``
+    is for nets of one block (``64``) among others (``32-64``).
+    """
+    blocks = job.arch.blocks
+    dropout = sum(block.dropout for block in blocks) / len(blocks) if blocks else 0.0
+    return {"filters_sum": str(sum(block.filters for block in blocks)), "dropout_mean": f"{dropout:.4g}"}
+
+
+def _number(job: JobRecord) -> int:
+    digits = name(job).removeprefix("trial ")
+    return int(digits) if digits.isdecimal() else 0
+
+
+def note(job: JobRecord, about: str = "") -> str:
+    """A run's description: what the net is, and how it ended."""
+    net = f"{name(job)}: {job.arch.short}" + (f", {about}" if about else "") + "."
+    if job.kind == "final":
+        net = f"{net} Trained anew under seed {job.train.seed}, for the finals."
+    result = job.result
+    if job.state == "failed":
+        return f"{net} Failed: {job.reason}"
+    if result is None:
+        return net
+    scored = f"{100 * result.best_val_accuracy:.2f} % in validation after epoch {result.best_epoch:g}"
+    if job.state == "pruned":
+        return f"{net} Ended early, at epoch {result.epoch:g} of {job.train.epochs}: {scored}."
+    return f"{net} Trained in full, {job.train.epochs} epochs: {scored}, one seed."
 
 
 def end_tags(job: JobRecord) -> dict[str, str]:

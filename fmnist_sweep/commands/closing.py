@@ -1,0 +1,132 @@
+"""The last lines of a command: what was found, how sure that is, where to look, what to type next."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from fmnist_sweep.conclusion import found, sure
+from fmnist_sweep.driver import Outcome
+from fmnist_sweep.settings import Settings
+from fmnist_sweep.state import StudyState
+
+_PROGRAM = "python -m fmnist_sweep"
+_ENDED: dict[Outcome, str] = {
+    "done": "done",
+    "flat": "the search is flat",
+    "exhausted": "the space has no other configuration",
+    "interrupted": "interrupted",
+    "timeout": "out of time",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something to type.
+
+    Attributes:
+        why: What it is for.
+        line: The command, or a file to open.
+    """
+
+    why: str
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """What a command ends with.
+
+    Attributes:
+        found: What came of it.
+        sure: How far to trust that.
+        look: Where there is more.
+        following: What to do now.
+    """
+
+    found: str
+    sure: str
+    look: Sequence[Step]
+    following: Sequence[Step]
+
+    def show(self, console: Console) -> None:
+        """Prints it, each command on a line of its own."""
+        console.print()
+        console.print(Text(self.found, style="bold"))
+        console.print(Text(self.sure))
+        for heading, steps in (("Look:", self.look), ("Next:", self.following)):
+            if steps:
+                console.print(f"\n{heading}")
+            for step in steps:
+                console.print(Text(f"  {step.why}", style="dim"))
+                console.print(Text(f"    {step.line}"), soft_wrap=True)
+
+
+def how_it_ended(outcome: Outcome) -> str:
+    """In a few words."""
+    return _ENDED[outcome]
+
+
+def command(name: str, settings: Settings, state: StudyState, more: str = "") -> str:
+    """A command for the same study, as it is to be typed."""
+    home = "" if settings.home.path.name == "fmnist_runs" else f" --home {shlex.quote(str(settings.home.path))}"
+    study = "" if state.study["name"] == "default" else f" --study {state.study['name']}"
+    return f"{_PROGRAM} {name}{home}{study}{more}"
+
+
+def same_command() -> str:
+    """The command that was typed, as it goes on with the study: without what would begin it anew."""
+    return " ".join([_PROGRAM, *(shlex.quote(word) for word in sys.argv[1:] if word != "--fresh")])
+
+
+def of_search(settings: Settings, state: StudyState, outcome: Outcome) -> Closing:
+    """After ``run`` and ``lab``."""
+    ranked, goes_on = state.ranked(), []
+    if outcome in ("interrupted", "timeout"):
+        longer = ", with a longer --timeout" if outcome == "timeout" else ""
+        goes_on.append(Step(f"the same command goes on from here{longer}", same_command()))
+    elif outcome == "flat":
+        goes_on.append(Step("search on all the same", f"{same_command()} --patience 0"))
+    look = [
+        Step("MLflow: the lab's nets and the best trials side by side", command("ui", settings, state)),
+        Step("one page with every chart", command("report", settings, state)),
+    ]
+    steps = []
+    if ranked and state.compared is None:
+        steps.append(_compare(settings, state))
+    if ranked:
+        model = "" if state.compared is None else " --model champion"
+        steps.append(Step("take the best model away", command("export", settings, state, model)))
+    return Closing(found(state), sure(state), look if state.jobs else [], [*goes_on, *steps])
+
+
+def of_report(settings: Settings, state: StudyState, page: Path, beside: Path) -> Closing:
+    """After ``report``."""
+    look = [Step("the page, for a browser", str(page)), Step("the same facts as Markdown", str(beside))]
+    if state.compared is None and state.ranked():
+        return Closing(found(state), sure(state), look, [_compare(settings, state)])
+    return Closing(found(state), sure(state), look, [])
+
+
+def _compare(settings: Settings, state: StudyState) -> Step:
+    why = "is it better than the lab's nets, or luck? new seeds, the test set, verdicts"
+    return Step(why, command("compare", settings, state))
+
+
+def of_unjudged(state: StudyState, outcome: Outcome) -> Closing:
+    """After a ``compare`` that did not come to its end."""
+    finals = list(state.of_kind("final"))
+    done = sum(job.state == "complete" for job in finals)
+    longer = ", with a longer --timeout" if outcome == "timeout" else ""
+    return Closing(
+        f"{done} of {len(finals)} finals are trained; nothing is judged yet.",
+        "The test set is opened once all of them are.",
+        [],
+        [Step(f"the same command goes on from here{longer}", same_command())],
+    )

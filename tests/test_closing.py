@@ -1,0 +1,134 @@
+"""The last lines of the commands: what was found, how sure it is, where to look, what to type next."""
+
+from __future__ import annotations
+
+import io
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from fmnist_sweep import conclusion
+from fmnist_sweep.commands import closing
+from fmnist_sweep.commands.closing import Closing
+from fmnist_sweep.home import Home
+from fmnist_sweep.options import settings_of
+from fmnist_sweep.settings import Settings
+from fmnist_sweep.state import StudyState
+from tests.report_stand_ins import Story
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return replace(settings_of(tmp_path / "fmnist_runs"), home=Home(tmp_path / "fmnist_runs"))
+
+
+def lines(ending: Closing) -> list[str]:
+    console = Console(file=io.StringIO(), width=80)
+    ending.show(console)
+    assert isinstance(console.file, io.StringIO)
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+def after(lines: list[str], heading: str) -> list[str]:
+    """The commands under a heading."""
+    rest = lines[lines.index(heading) + 1 :]
+    rest = rest[: rest.index("")] if "" in rest else rest
+    return [line.strip() for line in rest if line.startswith("    ")]
+
+
+def with_best(state: StudyState, key: str, accuracy: float) -> StudyState:
+    """The state with another result of one net."""
+    job = state.jobs[key]
+    assert job.result is not None
+    state.jobs[key] = replace(job, result=replace(job.result, best_val_accuracy=accuracy))
+    return state
+
+
+def test_a_finished_search_says_what_leads_how_sure_that_is_and_what_to_type(settings: Settings) -> None:
+    state = Story().begin().lab().search(6).state
+    top = state.ranked()[0]
+    told = lines(closing.of_search(settings, with_best(state, top.key, 0.999), "done"))
+    text = " ".join(told)
+    assert f"trial {top.number} leads with 99.90 % in validation" in text
+    assert "points above the best of the lab's nets (lab-" in text
+    assert "One seed each: 12,000 validation images leave ±0.06 points (95 %)" in text
+    assert "the best of 6 such scores looks better than it is" in text
+    assert after(told, "Look:") == ["python -m fmnist_sweep ui", "python -m fmnist_sweep report"]
+    assert after(told, "Next:") == ["python -m fmnist_sweep compare", "python -m fmnist_sweep export"]
+    assert max(len(line) for line in told) <= 80
+
+
+def test_that_nothing_beats_the_lab_is_said(settings: Settings) -> None:
+    state = with_best(Story().begin().lab().search(6).state, "lab-cnn1", 0.999)
+    text = " ".join(lines(closing.of_search(settings, state, "done")))
+    assert "No trial beats the lab's nets: the best, trial" in text
+    assert "points below lab-cnn1 (99.90 %)" in text
+
+
+def test_one_trial_alone_is_no_best_of_many(settings: Settings) -> None:
+    text = " ".join(lines(closing.of_search(settings, Story().begin().search(1).state, "done")))
+    assert "trial 0 is the only one trained in full" in text
+    assert "None of the lab's nets is beside it" in text
+    assert "such scores" not in text
+
+
+def test_the_labs_nets_alone_name_the_best_of_them_and_nothing_to_export(settings: Settings) -> None:
+    told = lines(closing.of_search(settings, Story().begin(name="lab").lab().state, "done"))
+    assert "is the best of the lab's nets" in told[1]
+    assert "Next:" not in told
+    assert "python -m fmnist_sweep ui --study lab" in after(told, "Look:")
+
+
+def test_before_any_net_is_trained_nothing_is_claimed(settings: Settings) -> None:
+    told = lines(closing.of_search(settings, Story().begin().state, "interrupted"))
+    assert told[1:3] == ["Nothing is trained in full yet.", "There is nothing to trust yet."]
+
+
+@pytest.mark.parametrize(("outcome", "words"), [("interrupted", "from here"), ("timeout", "a longer --timeout")])
+def test_what_was_stopped_goes_on_with_the_same_command_but_never_afresh(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, outcome: str, words: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["fmnist_sweep", "run", "--fresh", "--trials", "9", "--home", "my runs"])
+    state = Story().begin().search(2, full=0).state
+    ending = closing.of_search(settings, state, "interrupted" if outcome == "interrupted" else "timeout")
+    told = lines(ending)
+    assert "No trial is trained in full yet; trial" in told[1]
+    assert words in told[told.index("Next:") + 1]
+    assert after(told, "Next:") == ["python -m fmnist_sweep run --trials 9 --home 'my runs'"]
+
+
+def test_a_comparison_that_was_stopped_says_that_nothing_is_judged() -> None:
+    story = Story().begin().search(3)
+    for arch, train in [(job.arch, job.train) for job in story.state.ranked()[:1]]:
+        for seed in (1, 2):
+            story.ask(f"final-trial-0-seed{seed}", "final", -1, arch, train.with_seed(seed), {}, (1.0,))
+    text = " ".join(lines(closing.of_unjudged(story.state, "interrupted")))
+    assert "0 of 2 finals are trained; nothing is judged yet" in text
+    assert "The test set is opened once all of them are" in text
+
+
+def test_after_a_comparison_the_champion_is_what_there_is_to_export(settings: Settings) -> None:
+    story = Story().begin().lab().search(6)
+    story.compare(1, 2)
+    told = lines(closing.of_search(settings, story.state, "done"))
+    assert "compare has judged this study under 2 seeds: champion" in told[3] + told[2]
+    assert after(told, "Next:") == ["python -m fmnist_sweep export --model champion"]
+
+
+def test_a_report_sends_to_compare_until_that_was_done(settings: Settings) -> None:
+    story = Story().begin().lab().search(6)
+    told = lines(closing.of_report(settings, story.state, Path("a.html"), Path("a.md")))
+    assert after(told, "Look:") == ["a.html", "a.md"]
+    assert after(told, "Next:") == ["python -m fmnist_sweep compare"]
+    story.compare(1, 2)
+    assert "Next:" not in lines(closing.of_report(settings, story.state, Path("a.html"), Path("a.md")))
+
+
+def test_equal_scores_are_called_equal() -> None:
+    state = Story().begin().lab().search(6).state
+    rival = max(state.of_kind("lab"), key=lambda job: job.best or 0.0)
+    state = with_best(state, state.ranked()[0].key, rival.best or 0.0)
+    assert "as has the best of the lab's nets" in conclusion.found(state)

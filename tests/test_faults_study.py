@@ -1,0 +1,226 @@
+"""Studies whose ledger is damaged, that were put aside by another process, or whose storage is elsewhere."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+
+from fmnist_sweep import study
+from fmnist_sweep.aside import move_aside
+from fmnist_sweep.data import DataSource
+from fmnist_sweep.errors import DamagedLedgerError, StorageError, StudyError, UsageError
+from fmnist_sweep.home import Home, StudyFolder
+from fmnist_sweep.ledger import Ledger
+from fmnist_sweep.settings import Settings
+from fmnist_sweep.state import StudyState
+from tests.conftest import Cli, Study
+from tests.doctor_damage import NAME, Patient, copied
+
+SLOW = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+
+
+@pytest.fixture
+def patient(finished: Study, source: DataSource, tmp_path: Path) -> Iterator[Patient]:
+    with copied(finished.home, source.folder, tmp_path / "home") as made:
+        yield made
+
+
+def last_pages(content: bytes) -> bytes:
+    return content[: len(content) // 2 // 4096 * 4096] + os.urandom(len(content) - len(content) // 2 // 4096 * 4096)
+
+
+def cut_off(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def rubbish(content: bytes) -> bytes:
+    return os.urandom(len(content))
+
+
+def nothing(_: bytes) -> bytes:
+    return b""
+
+
+def one_figure(content: bytes) -> bytes:
+    """The last figure of an accuracy is altered, in a report after the first half of the events."""
+    place = content.index(b'"val_accuracy": 0.', len(content) // 2) + len('"val_accuracy": 0.') + 2
+    return content[:place] + (b"1" if content[place : place + 1] != b"1" else b"2") + content[place + 1 :]
+
+
+def harmed(patient: Patient, harm: Callable[[bytes], bytes]) -> bytes:
+    content = harm(patient.folder.ledger.read_bytes())
+    patient.folder.ledger.write_bytes(content)
+    return content
+
+
+class TestDamagedLedger:
+    pytestmark = SLOW
+
+    @pytest.mark.parametrize("harm", [last_pages, cut_off, rubbish, nothing, one_figure])
+    def test_fresh_puts_it_aside_everywhere_as_the_error_advises(
+        self, patient: Patient, harm: Callable[[bytes], bytes]
+    ) -> None:
+        settings, experiment = replace(patient.settings, study=NAME, sweep="smoke"), patient.experiment
+        content = harmed(patient, harm)
+        with pytest.raises(DamagedLedgerError, match="or start anew with --fresh, which keeps this one") as caught:
+            study.plan(settings)
+        assert "\n" not in str(caught.value)
+        assert [checked.finding.kind for checked in patient.look().checked] == ["ledger"]
+        assert study.plan(settings, fresh=True).name == NAME
+        aside = move_aside(settings, NAME)
+        assert aside.startswith(f"{NAME}-")
+        assert not content or patient.home.study(aside).ledger.read_bytes() == content
+        assert not patient.folder.path.exists()
+        assert patient.client.get_experiment(experiment).name == aside
+        assert optuna.get_all_study_names(settings.optuna) == [aside]
+
+    def test_what_is_readable_says_what_the_new_study_is_to_be(self, patient: Patient, finished: Study) -> None:
+        settings = replace(patient.settings, study=NAME)
+        whole = study.plan(settings)
+        harmed(patient, one_figure)
+        assert study.plan(settings, fresh=True) == whole
+        assert whole.config.data.train_images == finished.result["train_images"] == 2000
+
+    def test_where_nothing_is_readable_the_sweep_must_be_named(self, patient: Patient) -> None:
+        harmed(patient, rubbish)
+        with pytest.raises(UsageError, match=f"nothing can be read of study {NAME!r}; say with --sweep"):
+            study.plan(replace(patient.settings, study=NAME), fresh=True)
+
+    @pytest.mark.parametrize("option", ["tracking_uri", "storage"])
+    def test_where_nothing_is_readable_nobody_elses_study_is_renamed(self, patient: Patient, option: str) -> None:
+        settings = replace(patient.settings, study=NAME)  # and now as if it were in a shared place
+        if option == "storage":
+            settings = replace(settings, storage=settings.optuna)
+        else:
+            settings = replace(settings, tracking_uri=settings.mlflow)
+        harmed(patient, rubbish)
+        with pytest.raises(StudyError, match=f"whether {NAME!r} at sqlite:.* is this study can't be told"):
+            move_aside(settings, NAME)
+        assert patient.folder.ledger.exists()
+        assert optuna.get_all_study_names(patient.settings.optuna) == [NAME]
+
+    def test_the_whole_command_starts_anew(self, patient: Patient, source: DataSource) -> None:
+        harmed(patient, last_pages)
+        cli = Cli(patient.home.path.parent, source.folder)
+        words = ("run", "--study", NAME, "--home", "home", "--trials", "1", "--no-lab", "--epochs", "1")
+        refused = cli.run(*words)
+        assert refused.returncode == 1
+        (line,) = [line for line in refused.stderr.splitlines() if line.startswith("error: ")]
+        assert "ledger home/studies/smoke/ledger.db is damaged" in line
+        assert "Traceback" not in refused.stderr
+        anew = cli.json(*words, "--sweep", "smoke", "--train-images", "500", "--fresh")
+        assert anew["trials"]["complete"] == 1
+        assert len(patient.home.studies()) == 2
+        assert patient.state.study["train_images"] == 500
+
+
+# Put aside while another process waited for it
+
+
+def test_a_driver_that_waited_while_the_study_was_put_aside_does_not_get_the_old_one(tmp_path: Path) -> None:
+    folder = Home(tmp_path).study("mine")
+    folder.path.mkdir(parents=True)
+    told: list[str] = []
+
+    def wait_for_it() -> None:
+        try:
+            with folder.locked():
+                told.append("held")
+        except StudyError as error:
+            told.append(str(error))
+
+    with folder.locked():
+        other = threading.Thread(target=wait_for_it)
+        other.start()
+        time.sleep(0.2)  # by now it has opened the lock and waits for it
+        folder.path.rename(tmp_path / "studies" / "old")
+        folder.path.mkdir()
+    other.join()
+    assert told == ["study 'mine' was put aside by another process just now; the same command starts anew"]
+    with folder.locked(), pytest.raises(StudyError, match="is being run"), StudyFolder(folder.path).locked():
+        pytest.fail("two drivers hold one study")
+
+
+# Optuna's storage
+
+
+@pytest.mark.parametrize(
+    ("storage", "kept"),
+    [
+        ("", ""),
+        ("sqlite:///{home}/optuna.db", ""),
+        ("sqlite:////else/where.db", "sqlite:////else/where.db"),
+        ("sqlite:////else/where.db?password=s3cret&timeout=3", "sqlite:////else/where.db?password=***&timeout=3"),
+        ("postgresql://anna:s3cret@host/db", "postgresql://anna:***@host/db"),
+        ("postgresql://anna@host/db", "postgresql://anna@host/db"),
+    ],
+)
+def test_the_ledger_keeps_where_the_storage_is_and_no_password(tmp_path: Path, storage: str, kept: str) -> None:
+    settings = Settings(Home(tmp_path), storage=storage.format(home=tmp_path))
+    assert study.storage_address(settings) == kept
+    bare = Settings(Home(tmp_path))
+    if "***" in kept:
+        with pytest.raises(StorageError, match="name it again, as no password is kept"):
+            study.at_its_storage(bare, kept)
+        assert study.at_its_storage(settings, kept) == settings
+    else:
+        assert study.at_its_storage(bare, kept).storage == kept
+    assert study.at_its_storage(bare, None) == bare
+
+
+class TestStorageElsewhere:
+    pytestmark = SLOW
+
+    def moved(self, patient: Patient, recorded: str = "") -> str:
+        """Puts Optuna's storage elsewhere, as if the study had been run with it."""
+        path = patient.home.path.parent / "elsewhere.db"
+        (patient.home.path / "optuna.db").rename(path)
+        uri = f"sqlite:///{path}"
+        with closing(Ledger(patient.folder.ledger)) as ledger:
+            ledger.append("session", "", 99, target=4, storage=recorded or uri)
+        return uri
+
+    def test_the_doctor_finds_it_by_itself_and_mends_it(self, patient: Patient) -> None:
+        uri = self.moved(patient)
+        assert patient.look().checked == ()
+        optuna.load_study(study_name=NAME, storage=uri).set_user_attr("any", 1)
+        patient.settings = replace(patient.settings, storage=uri)
+        patient.rewrite_trials(lambda trials: trials[:-1])
+        patient.settings = replace(patient.settings, storage="")
+        assert [checked.finding.kind for checked in patient.look().checked] == ["missing"]
+        assert all(checked.fixed for checked in patient.mend().checked)
+        assert len(optuna.load_study(study_name=NAME, storage=uri).trials) == len(patient.state.trials())
+        assert not (patient.home.path / "optuna.db").exists()
+
+    def test_another_storage_is_not_filled_by_mistake(self, patient: Patient) -> None:
+        uri = self.moved(patient)
+        other = patient.home.path.parent / "other.db"
+        patient.settings = replace(patient.settings, storage=f"sqlite:///{other}")
+        for visited in (patient.look(), patient.mend()):
+            (checked,) = visited.checked
+            assert (checked.finding.kind, checked.fixed) == ("unreachable", False)
+            assert checked.finding.advice == f"it was shown elsewhere: --storage {uri}"
+        assert not other.exists()
+
+    def test_one_with_a_password_has_to_be_named_again(self, patient: Patient) -> None:
+        self.moved(patient, "postgresql://anna:***@host/db")
+        (checked,) = patient.look().checked
+        assert checked.finding.kind == "unreachable"
+        assert "--storage postgresql://anna:***@host/db" in checked.finding.what
+
+
+def test_the_last_run_says_where_the_storage_is(tmp_path: Path) -> None:
+    with closing(Ledger(tmp_path / "ledger.db")) as ledger:
+        ledger.append("session", "", 0, target=1)
+        assert StudyState.of(ledger.events()).storage is None  # a run of an older release
+        ledger.append("session", "", 1, target=1, storage="sqlite:////x.db")
+        ledger.append("session", "", 2, target=1, storage="")
+        assert StudyState.of(ledger.events()).storage == ""

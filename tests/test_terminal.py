@@ -1,0 +1,127 @@
+"""What a person sees while a study runs: a real pseudo-terminal, its screen as a terminal draws it, and a pipe."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pyte
+import pytest
+
+CHILD = [sys.executable, "-m", "tests.terminal_child"]
+PATIENCE_S = 120.0
+ROWS = 40
+
+
+@dataclass
+class Terminal:
+    """A program in a pseudo-terminal, and its screen."""
+
+    program: subprocess.Popen[bytes]
+    file: int
+    screen: pyte.Screen
+    stream: pyte.ByteStream
+
+    @property
+    def lines(self) -> list[str]:
+        return [line.rstrip() for line in self.screen.display]
+
+    def read_until(self, words: str) -> None:
+        """Draws what the program writes until ``words`` are on the screen, or to its end where ``words`` is ""."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not (words and any(words in line for line in self.lines)):
+            assert time.monotonic() < deadline, "\n".join(self.lines)
+            if select.select([self.file], [], [], 1.0)[0]:
+                try:
+                    found = os.read(self.file, 65_536)
+                except OSError:  # Linux says so at the end
+                    found = b""
+                if not found:
+                    assert not words, "\n".join(self.lines)
+                    return
+                self.stream.feed(found)
+
+    def cursor_hidden(self) -> bool:
+        return bool(self.screen.cursor.hidden)
+
+    def type(self, keys: bytes) -> None:
+        os.write(self.file, keys)
+
+
+@contextmanager
+def terminal(columns: int, **environment: str) -> Iterator[Terminal]:
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, columns, 0, 0))
+    kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS", "LINES")}
+    program = subprocess.Popen(
+        CHILD,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**kept, "TERM": "xterm-256color", **environment},
+        preexec_fn=_take_terminal,
+    )
+    os.close(theirs)
+    screen = pyte.Screen(columns, ROWS)
+    try:
+        yield Terminal(program, ours, screen, pyte.ByteStream(screen))
+    finally:
+        program.kill()
+        program.wait()
+        os.close(ours)
+
+
+def _take_terminal() -> None:
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C reaches it
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_the_live_table_fits_and_ctrl_c_leaves_a_clean_screen(columns: int) -> None:
+    with terminal(columns) as shown:
+        shown.read_until("a line for people")
+        shown.read_until("trial 7")
+        lines = shown.lines
+        (at,) = [place for place, line in enumerate(lines) if "of 50 trials tried" in line]
+        assert "best " in lines[at]
+        assert lines[at + 1].split() == ["training", "net", "epoch", "accuracy", "left"]
+        assert [line.split()[:2] for line in lines[at + 2 : at + 4]] == [["trial", "6"], ["trial", "7"]]
+        assert not any(lines[at + 4 :])
+        above = [line for line in lines[:at] if line]
+        assert all(line.startswith(("[", "a line")) for line in above), "a line was wrapped"
+        assert all(" %" in line for line in above if line.startswith("[") and "FAILED" not in line)
+        assert shown.cursor_hidden()
+        shown.type(b"\x03")
+        shown.read_until("")
+        left = [line for line in shown.lines if line and line != "^C"]
+        assert not [line for line in left if "trials tried" in line or line.startswith("trial")]
+        assert not shown.cursor_hidden()
+        assert shown.program.wait(PATIENCE_S) == 0
+
+
+def test_no_color_is_respected_in_a_terminal() -> None:
+    with terminal(80, NO_COLOR="1") as shown:
+        shown.read_until("a line for people")
+        assert {screen.fg for row in shown.screen.buffer.values() for screen in row.values()} == {"default"}
+
+
+@pytest.mark.parametrize("term", ["dumb", "xterm-256color"])
+def test_a_pipe_gets_a_line_for_each_net_and_no_control_characters(term: str) -> None:
+    environment = {**os.environ, "TERM": term, "COLUMNS": "80"}
+    done = subprocess.run(CHILD, capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL, check=True)
+    assert done.stdout == ""
+    assert "\x1b" not in done.stderr
+    assert "\r" not in done.stderr
+    lines = done.stderr.splitlines()
+    assert sum(line.startswith("[lab] lab-") for line in lines) == 5
+    assert sum("/50] trial " in line for line in lines) == 6
+    assert len(lines) == 5 + 6 + 1
