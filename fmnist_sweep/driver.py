@@ -79,6 +79,7 @@ class Driver:
         self._watch = watch
         self._stopping = stopping
         self.state = StudyState.of(ledger.events())
+        self._rungs = pruning.Rungs(self.state.trials())
         self._queue: list[str] = []
         self._running: dict[str, float] = {}  # key -> monotonic deadline for its next sign of life
         self._deaths: dict[tuple[str, bool], int] = {}  # by job, and whether its node was lost with it
@@ -135,6 +136,9 @@ class Driver:
         new = self._ledger.append(kind, job, place, **body) is not None
         for event in self._ledger.events(after=self.state.seq):
             self.state.apply(event)
+            changed = self.state.jobs.get(event.job)
+            if changed is not None and changed.kind == "trial":
+                self._rungs.take(changed)
             self._watch(self.state, event)
         return new
 
@@ -171,7 +175,7 @@ class Driver:
         while True:
             if self._queue:
                 return self._queue.pop(0)
-            held = pruning.promoted(self.state.trials(), config.fidelity)
+            held = pruning.promoted(self._rungs, config.fidelity)
             if held is not None:
                 return held.key
             if not self._propose(target):
@@ -297,7 +301,7 @@ class Driver:
             self._executor.proceed(key)
 
     def _goes_on(self, job: JobRecord) -> bool:
-        return pruning.goes_on(job, self.state.trials(), self._task.config.fidelity)
+        return pruning.goes_on(job, self._rungs, self._task.config.fidelity)
 
     def _hold(self, job: JobRecord) -> None:
         """Ends the worker of a trial that is not among the best now."""

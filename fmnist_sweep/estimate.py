@@ -29,6 +29,7 @@ _MATRIX_FLOPS_PER_S = 1.29e11  # what ``Pace.probed`` finds on one core of that 
 _ADDED_BYTES_PER_S = 6.2e10  # likewise
 _START_S = 3.5  # a worker's own: process, building, tracing, and scoring two or three times
 _STARTS = 1.3  # a trial's, as some are set aside and taken up again
+_TELLING_S = 3.0
 _DRAWS = 400
 
 
@@ -46,12 +47,13 @@ class Pace:
 
     @classmethod
     def of(cls, jobs: Iterable[JobRecord]) -> Pace:
-        """The median over jobs that have trained."""
-        ratios = [
-            job.reports[-1].train_s / (image_s(job.arch, job.train) * job.reports[-1].images)
+        """The median over jobs that have trained for long enough that making the graph hardly counts."""
+        expected = (
+            (job.reports[-1].train_s, image_s(job.arch, job.train) * job.reports[-1].images)
             for job in jobs
             if job.reports and not job.same_as
-        ]
+        )
+        ratios = [found / seconds for found, seconds in expected if seconds >= _TELLING_S]
         return cls(median(ratios), len(ratios)) if ratios else cls()
 
     @classmethod

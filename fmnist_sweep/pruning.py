@@ -6,7 +6,7 @@ It is taken up again if it belongs to the best after all, and is pruned when the
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
 from statistics import median
 
@@ -32,8 +32,45 @@ def at_rung(job: JobRecord, fidelity: FidelitySection) -> bool:
     )
 
 
-def goes_on(job: JobRecord, trials: Iterable[JobRecord], fidelity: FidelitySection) -> bool:
-    """Whether a trial trains on past its last report.
+class Rungs:
+    """How the trials of a study stand at their report points, so that no question goes through all trials.
+
+    Args:
+        trials: Those that there are; each trial that changes is told by ``take``.
+    """
+
+    def __init__(self, trials: Iterable[JobRecord] = ()) -> None:
+        self._scores: dict[float, list[float]] = {}  # by epoch, ascending
+        self._counted: dict[str, int] = {}  # reports of each trial that are in _scores
+        self._held: dict[float, list[tuple[float, int, JobRecord]]] = {}  # by epoch: the best, the earlier one last
+        self._place: dict[str, tuple[float, tuple[float, int]]] = {}  # of each held trial in _held
+        for job in trials:
+            self.take(job)
+
+    def take(self, job: JobRecord) -> None:
+        """Takes in how a trial stands now."""
+        for report in job.reports[self._counted.get(job.key, 0) :]:
+            insort(self._scores.setdefault(report.epoch, []), report.standing)
+        self._counted[job.key] = len(job.reports)
+        if job.key in self._place:
+            epoch, merit = self._place.pop(job.key)
+            del self._held[epoch][bisect_left(self._held[epoch], merit, key=lambda it: it[:2])]
+        if job.state == "held":
+            merit = (job.reports[-1].standing, -job.number)
+            insort(self._held.setdefault(job.epoch, []), (*merit, job), key=lambda it: it[:2])
+            self._place[job.key] = job.epoch, merit
+
+    def at(self, epoch: float) -> Sequence[float]:
+        """What trials that have come to a report point are compared by there, ascending."""
+        return self._scores.get(epoch, [])
+
+    def best_held(self) -> list[JobRecord]:
+        """The best held trial of each report point that has one, the furthest first."""
+        return [held[-1][2] for _, held in sorted(self._held.items(), reverse=True) if held]
+
+
+def goes_on(job: JobRecord, rungs: Rungs, fidelity: FidelitySection) -> bool:
+    """Whether a trial, one of those in ``rungs``, trains on past its last report.
 
     ``asha`` is the asynchronous rule of successive halving (Li et al., A System for Massively Parallel
     Hyperparameter Tuning, MLSys 2020, algorithm 2): of n trials that have come to a rung, the best
@@ -42,14 +79,12 @@ def goes_on(job: JobRecord, trials: Iterable[JobRecord], fidelity: FidelitySecti
     """
     if not at_rung(job, fidelity):
         return True
-    score = score_at(job, job.epoch)
-    others = [found for other in trials if other.key != job.key and (found := score_at(other, job.epoch)) is not None]
-    if score is None:
-        return True
+    there, score = rungs.at(job.epoch), job.reports[-1].standing
     if fidelity.pruner == "median":
+        own = bisect_left(there, score)
+        others = [*there[:own], *there[own + 1 :]]
         return len(others) < _MEDIAN_NEEDS or score >= median(others)
-    better = sum(1 for other in others if other > score)
-    return better < (len(others) + 1) // fidelity.reduction
+    return len(there) - bisect_right(there, score) < len(there) // fidelity.reduction
 
 
 def score_at(job: JobRecord, epoch: float) -> float | None:
@@ -57,24 +92,9 @@ def score_at(job: JobRecord, epoch: float) -> float | None:
     return next((report.standing for report in job.reports if report.epoch == epoch), None)
 
 
-def _scores(trials: Iterable[JobRecord], epoch: float) -> list[float]:
-    return [found for job in trials if (found := score_at(job, epoch)) is not None]
-
-
-def promoted(trials: Sequence[JobRecord], fidelity: FidelitySection) -> JobRecord | None:
+def promoted(rungs: Rungs, fidelity: FidelitySection) -> JobRecord | None:
     """The held trial to take up again: of those that belong to the best now, the furthest, best one."""
-    held = [job for job in trials if job.state == "held"]
-    if fidelity.pruner != "asha":
-        return max((job for job in held if goes_on(job, trials, fidelity)), key=_merit, default=None)
-    scores = {epoch: sorted(_scores(trials, epoch)) for epoch in {job.epoch for job in held}}
-
-    def among_the_best(job: JobRecord) -> bool:
-        """What ``goes_on`` says, without going through all trials for each."""
-        there = scores[job.epoch]
-        better = len(there) - bisect_right(there, job.reports[-1].standing)
-        return not at_rung(job, fidelity) or better < len(there) // fidelity.reduction
-
-    return max((job for job in held if among_the_best(job)), key=_merit, default=None)
+    return next((job for job in rungs.best_held() if goes_on(job, rungs, fidelity)), None)
 
 
 def last_chance(trials: Sequence[JobRecord], fidelity: FidelitySection, finalists: int) -> JobRecord | None:

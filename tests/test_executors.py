@@ -263,12 +263,17 @@ def test_ctrl_c_is_left_to_the_driver(make_local: Make, tmp_path: Path) -> None:
     assert heard(executor, Finished, proceed=True)[-1] == Finished(mine.key, result_of(mine))
 
 
-def test_a_worker_dies_with_its_driver(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "halted", [False, pytest.param(True, marks=pytest.mark.skipif(sys.platform != "linux", reason="Linux sees to it"))]
+)
+def test_a_worker_dies_with_its_driver(tmp_path: Path, halted: bool) -> None:
     command = [sys.executable, "-c", DRIVER, str(Path(__file__).parents[1]), str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as driver:
         assert driver.stdout is not None
         pid = int(driver.stdout.readline())
         assert alive(pid)
+        if halted:
+            os.kill(pid, signal.SIGSTOP)
         driver.kill()
     wait_for(lambda: not alive(pid), "the worker's end")
 

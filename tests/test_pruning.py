@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fmnist_sweep.pruning import at_rung, flat, goes_on, last_chance, promoted, report_points, score_at
+from fmnist_sweep.pruning import Rungs, at_rung, flat, goes_on, last_chance, promoted, report_points, score_at
 from fmnist_sweep.schema import FidelitySection
 from fmnist_sweep.state import JobRecord, JobState
 from fmnist_sweep.trial import Kind, Report
@@ -43,6 +43,11 @@ def asha(reduction: int) -> FidelitySection:
     return FidelitySection(rungs=[1.0], reduction=reduction)
 
 
+def among(job: JobRecord, others: list[JobRecord], fidelity: FidelitySection) -> bool:
+    """Whether a trial goes on beside others."""
+    return goes_on(job, Rungs([*others, job]), fidelity)
+
+
 # Where
 
 
@@ -67,8 +72,8 @@ def test_who_is_at_no_rung_goes_on(pruner: str) -> None:
     fidelity = FidelitySection.model_validate({"pruner": pruner, "rungs": [1.0, 3.0]})
     best = [trial(number, 0.9, 0.9, 0.9, 0.9) for number in range(1, 9)]
     for passed in (0, 1, 3, 4):
-        assert goes_on(trial(0, *[0.1] * passed), best, fidelity)
-    assert not goes_on(trial(0, 0.1, 0.1), best, fidelity)
+        assert among(trial(0, *[0.1] * passed), best, fidelity)
+    assert not among(trial(0, 0.1, 0.1), best, fidelity)
 
 
 def test_a_score_is_that_of_its_epoch() -> None:
@@ -82,7 +87,9 @@ def test_a_score_is_that_of_its_epoch() -> None:
 @given(st.lists(accuracies, min_size=1, max_size=20, unique=True), reductions)
 def test_the_best_one_in_reduction_go_on(scores: list[float], reduction: int) -> None:
     trials = at_one(scores)
-    going_on = sorted(score for job, score in zip(trials, scores, strict=True) if goes_on(job, trials, asha(reduction)))
+    going_on = sorted(
+        score for job, score in zip(trials, scores, strict=True) if goes_on(job, Rungs(trials), asha(reduction))
+    )
     assert going_on == sorted(scores)[len(scores) - len(scores) // reduction :]
 
 
@@ -91,8 +98,8 @@ def test_the_best_one_in_reduction_go_on(scores: list[float], reduction: int) ->
 def test_a_higher_score_is_never_worse(others: list[float], one: float, other: float, reduction: int) -> None:
     low, high = sorted((one, other))
     for fidelity in (asha(reduction), FidelitySection(pruner="median", rungs=[1.0])):
-        if goes_on(trial(99, 0.5, low), at_one(others), fidelity):
-            assert goes_on(trial(99, 0.5, high), at_one(others), fidelity)
+        if among(trial(99, 0.5, low), at_one(others), fidelity):
+            assert among(trial(99, 0.5, high), at_one(others), fidelity)
 
 
 @CALM
@@ -100,7 +107,7 @@ def test_a_higher_score_is_never_worse(others: list[float], one: float, other: f
 def test_the_order_in_which_they_came_does_not_matter(trials: list[JobRecord], reduction: int) -> None:
     in_order = sorted(trials, key=lambda job: job.number)
     for job in trials:
-        assert goes_on(job, trials, asha(reduction)) == goes_on(job, in_order, asha(reduction))
+        assert goes_on(job, Rungs(trials), asha(reduction)) == goes_on(job, Rungs(in_order), asha(reduction))
 
 
 @CALM
@@ -108,8 +115,8 @@ def test_the_order_in_which_they_came_does_not_matter(trials: list[JobRecord], r
 def test_those_below_the_rung_do_not_count(scores: list[float], reduction: int) -> None:
     trials = at_one(scores)
     for job in trials:
-        wanted = goes_on(job, trials, asha(reduction))
-        assert goes_on(job, [*trials, trial(99, 0.9), trial(100)], asha(reduction)) == wanted
+        wanted = goes_on(job, Rungs(trials), asha(reduction))
+        assert goes_on(job, Rungs([*trials, trial(99, 0.9), trial(100)]), asha(reduction)) == wanted
 
 
 # The median rule
@@ -119,7 +126,7 @@ def test_those_below_the_rung_do_not_count(scores: list[float], reduction: int) 
 @given(st.lists(accuracies, max_size=12), accuracies)
 def test_the_median_rule_stops_the_lower_half(others: list[float], score: float) -> None:
     fidelity = FidelitySection(pruner="median", rungs=[1.0])
-    found = goes_on(trial(99, 0.5, score), at_one(others), fidelity)
+    found = among(trial(99, 0.5, score), at_one(others), fidelity)
     assert found == (len(others) < 5 or score >= median(others))
 
 
@@ -133,20 +140,39 @@ def test_who_is_promoted_belongs_to_the_best_and_is_the_best_of_the_held(
 ) -> None:
     states: list[JobState] = [data.draw(st.sampled_from(("held", "running", "pruned"))) for _ in scores]
     trials = [replace(job, state=state) for job, state in zip(at_one(scores), states, strict=True)]
-    due = [job for job in trials if job.state == "held" and goes_on(job, trials, asha(reduction))]
-    found = promoted(trials, asha(reduction))
+    due = [job for job in trials if job.state == "held" and goes_on(job, Rungs(trials), asha(reduction))]
+    found = promoted(Rungs(trials), asha(reduction))
     assert (found is None) == (not due)
     if found is not None:
         assert found in due
         assert found.best == max(job.best or 0.0 for job in due)
 
 
+@CALM
+@given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["report", "held", "running", "pruned"]), accuracies)))
+def test_what_is_taken_in_step_by_step_is_what_is_there(steps: list[tuple[int, str, float]]) -> None:
+    trials = [trial(number) for number in range(6)]
+    rungs = Rungs(trials)
+    for number, what, score in steps:
+        job = trials[number]
+        if what == "report" and len(job.reports) < len(POINTS):
+            place = len(job.reports)
+            report = Report(place, POINTS[place], 1.0, 0.5, 1.0, score, 1.0, 40)
+            trials[number] = replace(job, state="running", reports=(*job.reports, report))
+        elif what != "report" and job.reports:
+            trials[number] = replace(job, state=what)  # type: ignore[arg-type]
+        rungs.take(trials[number])
+    whole = Rungs(trials)
+    assert rungs.best_held() == whole.best_held()
+    assert [rungs.at(epoch) for epoch in POINTS] == [whole.at(epoch) for epoch in POINTS]
+
+
 def test_the_furthest_is_promoted_first() -> None:
     fidelity = FidelitySection(rungs=[0.5, 1.0], reduction=2)
     near = [trial(0, 0.9, state="held"), trial(1, 0.1, state="held")]
     far = [trial(2, 0.5, 0.8, state="held"), trial(3, 0.5, 0.7, state="held")]
-    assert promoted([*near, *far], fidelity) == far[0]
-    assert promoted(near, fidelity) == near[0]
+    assert promoted(Rungs([*near, *far]), fidelity) == far[0]
+    assert promoted(Rungs(near), fidelity) == near[0]
 
 
 @pytest.mark.parametrize(
@@ -178,9 +204,9 @@ def test_who_is_taken_up_again_is_the_best_of_those_that_go_on(
     drawn: list[tuple[float, JobState]], reduction: int
 ) -> None:
     trials = [trial(number, 0.5, score, state=state) for number, (score, state) in enumerate(drawn)]
-    fits = [job for job in trials if job.state == "held" and goes_on(job, trials, asha(reduction))]
+    fits = [job for job in trials if job.state == "held" and goes_on(job, Rungs(trials), asha(reduction))]
     best = max(fits, key=lambda job: (job.reports[-1].val_accuracy, -job.number), default=None)
-    assert promoted(trials, asha(reduction)) == best
+    assert promoted(Rungs(trials), asha(reduction)) == best
 
 
 def test_trials_are_compared_by_their_averaged_weights_where_those_were_scored() -> None:
@@ -189,8 +215,8 @@ def test_trials_are_compared_by_their_averaged_weights_where_those_were_scored()
     trials = [low, better]
     assert score_at(better, 1.0) == 0.95
     assert score_at(low, 1.0) == 0.9
-    assert promoted(trials, asha(2)) == better
-    assert not goes_on(low, trials, asha(2))
+    assert promoted(Rungs(trials), asha(2)) == better
+    assert not goes_on(low, Rungs(trials), asha(2))
 
 
 # When the search is flat

@@ -1,4 +1,6 @@
-"""Tells a worker that the kernel ended for want of memory from one that somebody killed: both end by SIGKILL.
+"""What the kernel does for workers: ends them with their parent, and counts whom it ends for want of memory.
+
+A worker that it ended for want of memory and one that somebody killed both end by SIGKILL.
 
 The kernel counts whom it ends so, for each control group (``oom_kill`` in ``memory.events``, or in
 ``memory.oom_control`` of version 1) and for the whole machine (``oom_kill`` in ``/proc/vmstat``, which counts where the
@@ -13,11 +15,15 @@ taken up again, as often as any that dies.
 
 from __future__ import annotations
 
+import ctypes
+import signal
+import sys
 from contextlib import suppress
 from pathlib import Path
 
 _PROC, _GROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 _GOES_FIRST = "500"
+_PR_SET_PDEATHSIG = 1
 
 
 class Kills:
@@ -60,6 +66,13 @@ def go_first() -> None:
     """Lets the kernel choose this process before the driver, and before others, where memory runs out."""
     with suppress(OSError):
         (_PROC / "self" / "oom_score_adj").write_text(_GOES_FIRST)
+
+
+def die_with_parent() -> None:
+    """Lets the kernel end this process when its parent ends; a halted process could not do it itself."""
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # another C library
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _counter(proc: Path, groups: Path) -> Path | None:

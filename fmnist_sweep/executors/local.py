@@ -23,7 +23,7 @@ from typing import Any
 from fmnist_sweep.executors import gpu
 from fmnist_sweep.executors.base import Died, Failed, Finished, Happening, Started
 from fmnist_sweep.executors.gpu import GpuShare
-from fmnist_sweep.executors.kernel import Kills, go_first
+from fmnist_sweep.executors.kernel import Kills, die_with_parent, go_first
 from fmnist_sweep.executors.worker import work
 from fmnist_sweep.trial import RunTrial, TrialJob, run_trial
 
@@ -264,6 +264,8 @@ def _settle(log: str) -> None:
     """Leaves Ctrl-C to the driver, dies with the driver, and prints into the log."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _let_the_fork_server_end()
+    die_with_parent()
     threading.Thread(target=_die_with_driver, daemon=True, name="watches the driver").start()
     go_first()
     try:
@@ -275,6 +277,18 @@ def _settle(log: str) -> None:
     os.close(file)
     sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
     sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+
+
+def _let_the_fork_server_end() -> None:
+    """Closes this end of the pipe that keeps the fork server alive, so that it ends with the driver.
+
+    Python hands it to every child, for children of its own; a worker has none. The name is Python's own.
+    """
+    server = forkserver._forkserver
+    handle = getattr(server, "_forkserver_alive_fd", None)
+    if isinstance(handle, int):
+        server._forkserver_alive_fd = None  # type: ignore[attr-defined]
+        os.close(handle)
 
 
 def _die_with_driver() -> None:
