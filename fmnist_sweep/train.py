@@ -92,8 +92,9 @@ class Training:
         self.last_report: Report | None = None
         self._classes = arch.classes
         self._order: tuple[int, Any] = (-1, None)
-        self._steps = tf.function(self._run_steps)
-        self._score = tf.function(self._run_score)
+        # Without AutoGraph, which would leave a file in the temporary folder for each function of each worker.
+        self._steps = tf.function(self._run_steps, autograph=False)
+        self._score = tf.function(self._run_score, autograph=False)
 
     def advance(self, epoch: float, smooth: bool = False) -> None:
         """Trains on to ``epoch`` (epochs from the start), which must not lie beyond the current whole epoch.
@@ -210,13 +211,15 @@ class Training:
 
     def _run_steps(self, order: Any, first: Any, last: Any, batch: int) -> Any:
         """Steps ``first`` to ``last`` of an epoch -> float32 (loss sum, correct, images)."""
-        totals = tf.zeros(3)
-        for step in tf.range(first, last):
+
+        def one(step: Any, totals: Any) -> tuple[Any, Any]:
             start = step * self.spec.batch_size
             chosen = order[start : start + batch]
             chosen.set_shape([batch])
-            totals += self._one_step(tf.gather(self.images, chosen), tf.gather(self.labels, chosen))
-        return totals
+            found = self._one_step(tf.gather(self.images, chosen), tf.gather(self.labels, chosen))
+            return step + 1, totals + found
+
+        return tf.while_loop(lambda step, _: step < last, one, (first, tf.zeros(3)))[1]
 
     def _one_step(self, images: Any, labels: Any) -> Any:
         """One optimizer step on uint8 (batch, h, w, c) and (batch,) -> float32 (loss sum, correct, images)."""
@@ -243,15 +246,16 @@ class Training:
 
     def _run_score(self, images: Any, labels: Any) -> Any:
         """uint8 (n, h, w, c), (n,) -> float32 sum of cross-entropies, number correct."""
-        loss, correct = tf.constant(0.0), tf.constant(0.0)
-        count = tf.shape(labels)[0]
-        for start in tf.range(0, count, _SCORE_BATCH):
+
+        def some(start: Any, loss: Any, correct: Any) -> tuple[Any, Any, Any]:
             truth = labels[start : start + _SCORE_BATCH]
             pixels = tf.cast(images[start : start + _SCORE_BATCH], tf.float32)
             logits = tf.cast(self.net.logits(pixels, training=False), tf.float32)
-            loss += tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(truth, tf.int32), logits))
-            correct += _correct(truth, logits)
-        return loss, correct
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(truth, tf.int32), logits)
+            return start + _SCORE_BATCH, loss + tf.reduce_sum(losses), correct + _correct(truth, logits)
+
+        zero, count = tf.constant(0.0), tf.shape(labels)[0]
+        return tf.while_loop(lambda start, *_: start < count, some, (tf.constant(0), zero, zero))[1:]
 
 
 def fit(

@@ -18,6 +18,7 @@ from fmnist_sweep import data as datasets
 from fmnist_sweep import exporting
 from fmnist_sweep.arch import ArchSpec
 from fmnist_sweep.data import PreparedData
+from fmnist_sweep.data.fashion_mnist import FASHION_MNIST
 from fmnist_sweep.errors import ExportError
 from fmnist_sweep.exporting import Material
 from fmnist_sweep.exporting.base import Floats, Format
@@ -75,7 +76,7 @@ def describe(original: exporting.Original) -> dict[str, Any]:
             **{"study": "study", "job": "trial-0000", "run_id": "", "git_commit": "", "machine": "none"},
             **{"epoch": 1.0, "train_s": 1.0, "chosen": "that of the mean images"},
         },
-        "data": {"training": 48_000, "validation": 12_000},
+        "data": {"name": FASHION_MNIST.name, "training": 48_000, "validation": 12_000},
         "versions": {"python": "3"},
         "exported_with": {"keras": "3"},
     }

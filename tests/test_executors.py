@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -291,6 +292,22 @@ def test_each_worker_has_cores_of_its_own(make_local: Make, tmp_path: Path) -> N
     assert other
     assert not one & other
     assert one | other <= set(usable_cores())
+
+
+def test_a_fork_server_that_is_killed_while_it_starts_a_worker_is_replaced(make_local: Make, tmp_path: Path) -> None:
+    executor = make_local(stand_ins.quick)
+    one, other = job(tmp_path, "one"), job(tmp_path, "other")
+    executor.submit(one)
+    heard(executor, Finished, proceed=True)
+    server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    os.kill(server, signal.SIGSTOP)
+    submitting = threading.Thread(target=executor.submit, args=(other,))
+    submitting.start()
+    submitting.join(0.3)
+    assert submitting.is_alive()  # it waits for the server's answer
+    os.kill(server, signal.SIGKILL)
+    submitting.join()
+    assert heard(executor, Finished, proceed=True)[-1] == Finished(other.key, result_of(other))
 
 
 def test_a_call_whose_worker_is_killed_is_made_again(tmp_path: Path) -> None:

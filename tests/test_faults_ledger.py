@@ -161,7 +161,7 @@ def test_a_figure_that_was_altered_is_refused(tmp_path: Path) -> None:
     path = whole(tmp_path / "ledger.db")
     content = path.read_bytes()
     figure = json.dumps(5 / 7).encode()
-    assert content.count(figure) == 1
+    assert figure in content
     path.write_bytes(content.replace(figure, figure[:-1] + b"9"))
     with pytest.raises(DamagedLedgerError, match="event 7 was altered"):
         read(path)

@@ -78,7 +78,7 @@ def check(ledger: Ledger, uri: str) -> None:
     state, found = StudyState.of(ledger.events()), runs(ledger, uri)
     job, run, study = state.jobs[KEY], found[KEY], found[shown.STUDY_RUN]
     assert (run.info.run_id, study.info.run_id) == (job.run_id, state.views["study_run_id"])
-    assert run.data.params == shown.params(state.study, job)
+    assert run.data.params == {**shown.params(state.study, job), **shown.look_params(job)}
     assert study.data.params == shown.study_params(state.study)
     assert shown.birth_tags(state.study, job).items() <= run.data.tags.items()
     assert shown.birth_metrics(job).items() <= run.data.metrics.items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -82,6 +83,7 @@ def terminal(columns: int, **environment: str) -> Iterator[Terminal]:
 
 def _take_terminal() -> None:
     os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # which a shell ignores in what it runs in the background
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C reaches it
 
 

@@ -106,10 +106,8 @@ class LocalExecutor:
             raise ValueError(f"{job.key}: no free slot, or it runs already")
         ours, theirs = self._context.Pipe()
         kills_before = self._kernel.count()
-        process = self._context.Process(
-            target=_main, args=(job, theirs, self._run, self._seats[free[0]], str(self._log)), name=job.key, daemon=True
-        )
-        process.start()
+        args = (job, theirs, self._run, self._seats[free[0]], str(self._log))
+        process = _started(lambda: self._context.Process(target=_main, args=args, name=job.key, daemon=True))
         theirs.close()
         self._workers[job.key] = _Worker(process, ours, free[0], kills_before)
 
@@ -179,6 +177,20 @@ class LocalExecutor:
         return worker.process.exitcode
 
 
+def _started(make: Callable[[], BaseProcess]) -> BaseProcess:
+    """A process, started; where the fork server is killed just then, Python starts another for the next try."""
+    for left in reversed(range(_CALLS)):
+        process = make()
+        try:
+            process.start()
+        except (EOFError, OSError):
+            if not left:
+                raise
+        else:
+            break
+    return process
+
+
 def _seats(shares: Sequence[GpuShare | None], threads: int | None) -> list[_Seat]:
     if threads is not None:
         return [_Seat((), threads, share) for share in shares]
@@ -222,8 +234,9 @@ def _called(function: Callable[..., Any], args: tuple[Any, ...], log: Path) -> t
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOAD))
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_call, args=(function, args, theirs, str(log)), daemon=True)
-    process.start()
+    process = _started(
+        lambda: context.Process(target=_call, args=(function, args, theirs, str(log)), daemon=True),
+    )
     theirs.close()
     try:
         answer: tuple[bool, Any] = ours.recv()
