@@ -30,6 +30,8 @@ SCHEDULES = (
     Schedule("none", (1.0,)),
     Schedule("asha", (1.0,)),
     Schedule("asha", (0.5, 1.0)),
+    Schedule("asha", (0.5, 1.0), 4),
+    Schedule("asha", (0.5, 1.0), 4, 3),
     Schedule("asha", (0.25, 1.0)),
     Schedule("asha", (0.25, 1.0), 4),
     Schedule("asha", (0.125, 1.0)),
