@@ -7,7 +7,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +62,8 @@ def soak(asked: Asked, say: Callable[[str], None]) -> SoakResult:
         while len(result.struck) < len(planned):
             done = len(result.struck)
             _one_study(place, checks, planned[done : done + _FAULTS_A_STUDY], result, say)
+            if len(result.struck) == done:  # the study was over before the fault's moment
+                planned[done] = replace(planned[done], wait_s=planned[done].wait_s / 2)
     left = processes.marked(mark)
     result.violations += [f"process {it.pid} was left at the end: {it.command[:80]}" for it in left]
     result.wall_s = round(time.monotonic() - began, 1)
