@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from fmnist_sweep.trial import RunTrial, TrialJob, run_trial
 
 WORKER_BYTES = 1_500_000_000
 _CALLS = 3
+_NEW_SERVER_S = 10.0
 PRELOAD = ("fmnist_sweep.executors.preload",)
 
 
@@ -178,17 +180,22 @@ class LocalExecutor:
 
 
 def _started(make: Callable[[], BaseProcess]) -> BaseProcess:
-    """A process, started; where the fork server is killed just then, Python starts another for the next try."""
-    for left in reversed(range(_CALLS)):
+    """A process, started.
+
+    Where the fork server is killed just then, Python starts another for a later try, once the old one has
+    ended: its sockets are closed a moment before.
+    """
+    deadline = time.monotonic() + _NEW_SERVER_S
+    while True:
         process = make()
         try:
             process.start()
         except (EOFError, OSError):
-            if not left:
+            if time.monotonic() > deadline:
                 raise
+            time.sleep(0.05)
         else:
-            break
-    return process
+            return process
 
 
 def _seats(shares: Sequence[GpuShare | None], threads: int | None) -> list[_Seat]:
