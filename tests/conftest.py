@@ -16,7 +16,8 @@ import pytest
 
 from benchmarks.nodes import Nodes
 from fmnist_sweep import data as datasets
-from fmnist_sweep.data import DataSource
+from fmnist_sweep.data import Catalogue, DataSource
+from tests.image_files import fill
 from tests.postgres import postgres as postgres
 
 _OURS = ("FMNIST_", "MLFLOW_")
@@ -28,6 +29,26 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(_OURS):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def own_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A cache of the test's own, and servers on this machine without a proxy between."""
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+
+
+@pytest.fixture
+def origin(tmp_path: Path) -> Path:
+    """Where a test's own files of a data set lie."""
+    return tmp_path / "origin"
+
+
+@pytest.fixture
+def tiny(origin: Path) -> Catalogue:
+    """A data set of a few images at ``origin``."""
+    return fill(origin)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,23 +19,7 @@ from fmnist_sweep.errors import DataError, UsageError
 from fmnist_sweep.fetch import FileFacts, Version
 from tests.image_files import NOWHERE, fill, look, one_line
 
-
-@pytest.fixture(autouse=True)
-def _own_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("FMNIST_MIRROR", raising=False)
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, "127.0.0.1")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-
-
-@pytest.fixture
-def origin(tmp_path: Path) -> Path:
-    return tmp_path / "origin"
-
-
-@pytest.fixture
-def tiny(origin: Path) -> Catalogue:
-    return fill(origin)
+pytestmark = pytest.mark.usefixtures("own_network")
 
 
 # Places, in order

@@ -20,6 +20,8 @@ from fmnist_sweep.errors import DataError, UsageError
 from fmnist_sweep.fetch import FetchPlan
 from tests.image_files import fill, look, one_line
 
+pytestmark = pytest.mark.usefixtures("own_network")
+
 
 @dataclass
 class Mirror:
@@ -77,24 +79,6 @@ def served() -> Iterator[Callable[[Mirror], Mirror]]:
         server.shutdown()
         thread.join()
         server.server_close()
-
-
-@pytest.fixture(autouse=True)
-def _own_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("FMNIST_MIRROR", raising=False)
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, "127.0.0.1")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-
-
-@pytest.fixture
-def origin(tmp_path: Path) -> Path:
-    return tmp_path / "origin"
-
-
-@pytest.fixture
-def tiny(origin: Path) -> Catalogue:
-    return fill(origin)
 
 
 @contextmanager
