@@ -82,6 +82,7 @@ class Driver:
         self._rungs = pruning.Rungs(self.state.trials())
         self._queue: list[str] = []
         self._running: dict[str, float] = {}  # key -> monotonic deadline for its next sign of life
+        self._heard: dict[str, int] = {}  # key -> place of the last report that its worker at work was answered for
         self._deaths: dict[tuple[str, bool], int] = {}  # by job, and whether its node was lost with it
         self._errors_in_a_row = 0
         self._exhausted = False
@@ -260,6 +261,7 @@ class Driver:
     def _submit(self, job: JobRecord) -> None:
         self._record("started", job.key, job.attempts + 1)
         self._running[job.key] = time.monotonic() + _FIRST_REPORT_S
+        self._heard[job.key] = -1
         self._executor.submit(self._job(job))
 
     def _job(self, job: JobRecord) -> TrialJob:
@@ -287,6 +289,9 @@ class Driver:
 
     def _take_report(self, key: str, happening: Reported) -> None:
         report = happening.report
+        if report.place <= self._heard[key]:
+            return  # arrived twice: a second answer would let the worker past its next report, unrecorded
+        self._heard[key] = report.place
         now = time.monotonic()
         new = self._record("report", key, report.place, **report.body)
         job = self.state.jobs[key]

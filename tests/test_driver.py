@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from fmnist_sweep.arch import fingerprint
 from fmnist_sweep.driver import Driver, Outcome, Stopping
 from fmnist_sweep.errors import FatalError
 from fmnist_sweep.executors import Executor
+from fmnist_sweep.executors.base import Happening, Reported
 from fmnist_sweep.executors.inline import InlineExecutor
 from fmnist_sweep.executors.local import LocalExecutor
 from fmnist_sweep.home import StudyFolder
@@ -277,6 +278,48 @@ def test_limits_keep_nets_out(tmp_path: Path) -> None:
     trials = place.state.trials()
     assert 0 < len(trials) < 12
     assert all(space.excess(job.arch, limits) <= 0 for job in trials)
+
+
+class _Repeats:
+    """An executor whose every report arrives once more later; notes who was let go on too early."""
+
+    def __init__(self, inner: InlineExecutor) -> None:
+        self._inner, self._last = inner, list[Happening]()
+        self.slots = inner.slots
+        self.waits: dict[str, int] = {}  # place of the report that each worker waits with
+        self.too_early: list[str] = []
+        self.recorded: Callable[[], StudyState]
+
+    def submit(self, job: TrialJob) -> None:
+        self._inner.submit(job)
+
+    def happenings(self, timeout_s: float) -> list[Happening]:
+        told = self._inner.happenings(timeout_s)
+        again, self._last = self._last, [it for it in told if isinstance(it, Reported)]
+        self.waits.update({it.key: it.report.place for it in self._last if isinstance(it, Reported)})
+        return again + told
+
+    def proceed(self, key: str) -> None:
+        place = self.waits.pop(key, None)
+        if place is not None and len(self.recorded().jobs[key].reports) <= place:
+            self.too_early.append(key)
+        self._inner.proceed(key)
+
+    def cancel(self, key: str) -> None:
+        self._inner.cancel(key)
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def test_a_report_that_arrives_twice_lets_no_worker_go_on_before_its_next_one_is_recorded(place: Place) -> None:
+    executor = _Repeats(InlineExecutor(stand_ins.quick))
+    executor.recorded = lambda: place.state
+    try:
+        assert place.driver(executor).run(6) == "done"
+    finally:
+        executor.close()
+    assert not executor.too_early
 
 
 class _NothingYet:
