@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from fmnist_sweep.arch import ArchSpec, BlockSpec, TrainSpec
 
 FLOAT_BYTES = 4
+_FLOPS_PER_S = 2.5e11
+_ACTIVATIONS_PER_S = 4.4e8
+_PARAMETERS_PER_S = 8.5e8
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,7 @@ def _behind(arch: ArchSpec, block: BlockSpec, last: bool) -> list[str]:
     return [*norm, *pool, "relu"] if block.pooling == "max" else [*norm, "relu", *pool]
 
 
+@lru_cache(maxsize=4096)
 def cost(arch: ArchSpec) -> NetCost:
     """Adds up the layers of ``arch``."""
     all_layers = list(layers(arch))
@@ -103,3 +108,16 @@ def cost(arch: ArchSpec) -> NetCost:
         flops=sum(layer.flops for layer in all_layers),
         activation_elements=sum(layer.elements for layer in all_layers),
     )
+
+
+def image_s(arch: ArchSpec, train: TrainSpec) -> float:
+    """Seconds that one image of training takes on one core of the machine that the constants come from.
+
+    The model of the time of one training step is linear: arithmetic (three passes' worth of the forward pass's
+    FLOPs), memory traffic (the values in the layers' outputs) and the optimizer's pass over the parameters. Its
+    constants were fitted to the 54 nets of a 50-trial run on two cores of an AMD EPYC, half of which it meets within
+    a factor of 1.4.
+    """
+    found = cost(arch)
+    step = found.parameters / _PARAMETERS_PER_S
+    return 3 * found.flops / _FLOPS_PER_S + found.activation_elements / _ACTIVATIONS_PER_S + step / train.batch_size

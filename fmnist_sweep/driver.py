@@ -79,7 +79,7 @@ class Driver:
         self._watch = watch
         self._stopping = stopping
         self.state = StudyState.of(ledger.events())
-        self._rungs = pruning.Rungs(self.state.trials())
+        self._rungs = pruning.Rungs(self.state.trials(), task.config.fidelity.price)
         self._queue: list[str] = []
         self._running: dict[str, float] = {}  # key -> monotonic deadline for its next sign of life
         self._heard: dict[str, int] = {}  # key -> place of the last report that its worker at work was answered for
@@ -206,7 +206,7 @@ class Driver:
         """How a trial stands, for the proposer; made anew only where the trial has changed."""
         known = self._pasts.get(job.key)
         if known is None or known[0] is not job:
-            known = self._pasts[job.key] = (job, _past(job))
+            known = self._pasts[job.key] = (job, _past(job, self._task.config.fidelity.price))
         return known[1]
 
     def _flat(self) -> bool:
@@ -387,9 +387,9 @@ def _shares(job: JobRecord, kind: Kind, print_: str) -> bool:
     return job.fingerprint == print_ and not job.same_as and (kind == "final") == (job.kind == "final")
 
 
-def _past(job: JobRecord) -> Past:
+def _past(job: JobRecord, price: float) -> Past:
     """How a trial stands, for the proposer; a diverged one teaches it that the place is bad."""
-    scores = tuple(report.standing for report in job.reports)
+    scores = tuple(pruning.merit(job, report, price) for report in job.reports)
     proposal = Proposal(job.arch, job.train, job.drawn)
     if job.state == "failed":
         if job.reason.startswith("diverged"):

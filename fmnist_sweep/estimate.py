@@ -1,10 +1,7 @@
 """What a sweep will cost, by arithmetic and what was measured before; no TensorFlow is imported here.
 
-The model of the time of one training step is linear: arithmetic (three passes' worth of the forward
-pass's FLOPs), memory traffic (the values in the layers' outputs) and the optimizer's pass over the
-parameters. Its constants were fitted to the 54 nets of the run in README.md, half of which it meets within
-a factor of 1.4. Where the home folder holds trials of this machine, their pace corrects them; where it
-holds none, a probe of a tenth of a second does.
+The time of training comes from ``arithmetic.image_s``, whose constants are another machine's. Where the home folder
+holds trials of this machine, their pace corrects them; where it holds none, a probe of a tenth of a second does.
 """
 
 from __future__ import annotations
@@ -22,9 +19,6 @@ from fmnist_sweep.arch import ArchSpec, TrainSpec, fingerprint
 from fmnist_sweep.schema import SweepConfig
 from fmnist_sweep.state import JobRecord, StudyState
 
-_FLOPS_PER_S = 2.5e11
-_ACTIVATIONS_PER_S = 4.4e8
-_PARAMETERS_PER_S = 8.5e8
 _MATRIX_FLOPS_PER_S = 1.29e11  # what ``Pace.probed`` finds on one core of that machine
 _ADDED_BYTES_PER_S = 6.2e10  # likewise
 _START_S = 3.5  # a worker's own: process, building, tracing, and scoring two or three times
@@ -49,7 +43,7 @@ class Pace:
     def of(cls, jobs: Iterable[JobRecord]) -> Pace:
         """The median over jobs that have trained for long enough that making the graph hardly counts."""
         expected = (
-            (job.reports[-1].train_s, image_s(job.arch, job.train) * job.reports[-1].images)
+            (job.reports[-1].train_s, arithmetic.image_s(job.arch, job.train) * job.reports[-1].images)
             for job in jobs
             if job.reports and not job.same_as
         )
@@ -106,7 +100,7 @@ def forecast(
     ]
     fitting = [(arch, train) for arch, train in draws if space.excess(arch, config.limits) <= 0]
     nets = fitting or draws
-    costs = sorted(images * image_s(arch, train) for arch, train in nets)
+    costs = sorted(images * arithmetic.image_s(arch, train) for arch, train in nets)
     *early, (finalists, last) = segments(config, target)
     epochs_s = mean(costs) * sum(trials * epochs for trials, epochs in early)
     epochs_s += mean(costs[len(costs) // 2 if early else 0 :]) * finalists * last  # finalists are of the larger kind
@@ -118,7 +112,7 @@ def forecast(
         epochs=min(lab.PROTOCOL.epochs, config.epochs),
     )
     different = {fingerprint(it.arch, it.train): it for it in variants}.values()
-    lab_s = images * sum(image_s(it.arch, it.train) * it.train.epochs for it in different)
+    lab_s = images * sum(arithmetic.image_s(it.arch, it.train) * it.train.epochs for it in different)
     lab_s += len(different) * _START_S
     return Forecast(
         nets=tuple(nets),
@@ -137,13 +131,6 @@ def _shortest(work: Callable[[], object]) -> float:
         work()
         spent.append(time.perf_counter() - begun)
     return min(spent)
-
-
-def image_s(arch: ArchSpec, train: TrainSpec) -> float:
-    """Seconds that one image of training takes on one core of the machine the constants come from."""
-    cost = arithmetic.cost(arch)
-    step = cost.parameters / _PARAMETERS_PER_S
-    return 3 * cost.flops / _FLOPS_PER_S + cost.activation_elements / _ACTIVATIONS_PER_S + step / train.batch_size
 
 
 def segments(config: SweepConfig, target: int) -> list[tuple[float, float]]:

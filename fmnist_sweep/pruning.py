@@ -6,14 +6,18 @@ It is taken up again if it belongs to the best after all, and is pruned when the
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
 from statistics import median
 
+from fmnist_sweep import arithmetic
 from fmnist_sweep.schema import FidelitySection
 from fmnist_sweep.state import JobRecord
+from fmnist_sweep.trial import Report
 
 _MEDIAN_NEEDS = 5
+_LEVEL_S = 0.0005  # of training an image: the time at which the price is nothing, so that merits stay near accuracies
 
 
 def report_points(epochs: int, rungs: Sequence[float]) -> tuple[float, ...]:
@@ -32,14 +36,30 @@ def at_rung(job: JobRecord, fidelity: FidelitySection) -> bool:
     )
 
 
+def merit(job: JobRecord, report: Report, price: float) -> float:
+    """What a trial is compared by at a report: its accuracy there, less the price of its time.
+
+    The time is what arithmetic expects of the net (``arithmetic.image_s``), not what was measured, so that the same
+    seed gives the same trials on a busy machine too.
+
+    Args:
+        price: ``FidelitySection.price``, percentage points for a doubling of the time.
+    """
+    if not price:
+        return report.standing
+    return report.standing - price / 100 * math.log2(arithmetic.image_s(job.arch, job.train) / _LEVEL_S)
+
+
 class Rungs:
     """How the trials of a study stand at their report points, so that no question goes through all trials.
 
     Args:
         trials: Those that there are; each trial that changes is told by ``take``.
+        price: See ``merit``.
     """
 
-    def __init__(self, trials: Iterable[JobRecord] = ()) -> None:
+    def __init__(self, trials: Iterable[JobRecord] = (), price: float = 0.0) -> None:
+        self._price = price
         self._scores: dict[float, list[float]] = {}  # by epoch, ascending
         self._counted: dict[str, int] = {}  # reports of each trial that are in _scores
         self._held: dict[float, list[tuple[float, int, JobRecord]]] = {}  # by epoch: the best, the earlier one last
@@ -50,15 +70,19 @@ class Rungs:
     def take(self, job: JobRecord) -> None:
         """Takes in how a trial stands now."""
         for report in job.reports[self._counted.get(job.key, 0) :]:
-            insort(self._scores.setdefault(report.epoch, []), report.standing)
+            insort(self._scores.setdefault(report.epoch, []), self.merit(job, report))
         self._counted[job.key] = len(job.reports)
         if job.key in self._place:
-            epoch, merit = self._place.pop(job.key)
-            del self._held[epoch][bisect_left(self._held[epoch], merit, key=lambda it: it[:2])]
+            epoch, place = self._place.pop(job.key)
+            del self._held[epoch][bisect_left(self._held[epoch], place, key=lambda it: it[:2])]
         if job.state == "held":
-            merit = (job.reports[-1].standing, -job.number)
-            insort(self._held.setdefault(job.epoch, []), (*merit, job), key=lambda it: it[:2])
-            self._place[job.key] = job.epoch, merit
+            place = (self.merit(job, job.reports[-1]), -job.number)
+            insort(self._held.setdefault(job.epoch, []), (*place, job), key=lambda it: it[:2])
+            self._place[job.key] = job.epoch, place
+
+    def merit(self, job: JobRecord, report: Report) -> float:
+        """See ``merit``."""
+        return merit(job, report, self._price)
 
     def at(self, epoch: float) -> Sequence[float]:
         """What trials that have come to a report point are compared by there, ascending."""
@@ -79,7 +103,7 @@ def goes_on(job: JobRecord, rungs: Rungs, fidelity: FidelitySection) -> bool:
     """
     if not at_rung(job, fidelity):
         return True
-    there, score = rungs.at(job.epoch), job.reports[-1].standing
+    there, score = rungs.at(job.epoch), rungs.merit(job, job.reports[-1])
     if fidelity.pruner == "median":
         own = bisect_left(there, score)
         others = [*there[:own], *there[own + 1 :]]
@@ -88,7 +112,7 @@ def goes_on(job: JobRecord, rungs: Rungs, fidelity: FidelitySection) -> bool:
 
 
 def score_at(job: JobRecord, epoch: float) -> float | None:
-    """What a trial is compared by at a report point, see ``Report.standing``; None if it has not come there."""
+    """How accurate a trial is at a report point, see ``Report.standing``; None if it has not come there."""
     return next((report.standing for report in job.reports if report.epoch == epoch), None)
 
 
@@ -109,7 +133,7 @@ def last_chance(trials: Sequence[JobRecord], fidelity: FidelitySection, finalist
     complete = [job for job in trials if job.state == "complete"]
     if len(complete) + len(under_way) >= finalists:
         return None
-    return max((job for job in trials if job.state == "held"), key=_merit, default=None)
+    return max((job for job in trials if job.state == "held"), key=lambda job: _rank(job, fidelity.price), default=None)
 
 
 def flat(trials: Sequence[JobRecord], patience: int) -> bool:
@@ -126,5 +150,5 @@ def flat(trials: Sequence[JobRecord], patience: int) -> bool:
     return len(later) >= patience and not any(job.state in ("waiting", "running") for job in later)
 
 
-def _merit(job: JobRecord) -> tuple[float, float, int]:
-    return job.epoch, job.reports[-1].standing, -job.number
+def _rank(job: JobRecord, price: float) -> tuple[float, float, int]:
+    return job.epoch, merit(job, job.reports[-1], price), -job.number

@@ -103,11 +103,15 @@ class FidelitySection(_Frozen):
             at each rung; ``none``.
         rungs: Epochs at which trials are compared, ascending; below 1 a share of the first epoch.
         reduction: The eta of successive halving.
+        price: How much more accurate, in percentage points, a net must be at a rung to stand level with one that trains
+            in half its time; 0 where time does not count. The trials that are trained in full are ranked by accuracy
+            alone.
     """
 
     pruner: Pruner = "asha"
     rungs: list[float] = Field(default_factory=lambda: [1.0], max_length=20)
     reduction: int = Field(3, ge=2, le=16)
+    price: float = Field(0.0, ge=0.0, le=10.0)
 
     @model_validator(mode="after")
     def _ascending(self) -> FidelitySection:

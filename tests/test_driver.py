@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fmnist_sweep import driver as driving
-from fmnist_sweep import lab, pruning, space
+from fmnist_sweep import config, lab, pruning, space
 from fmnist_sweep.arch import fingerprint
 from fmnist_sweep.driver import Driver, Outcome, Stopping
 from fmnist_sweep.errors import FatalError
@@ -140,6 +140,24 @@ def test_the_best_at_each_rung_go_on_and_the_finalists_go_all_the_way(tmp_path: 
     assert best(1.0, 2) == {job.key for job in trials if job.state == "complete"}
     assert all("set aside at epoch" in job.reason for job in trials if job.state == "pruned")
     assert len(place.state.trials("complete", "pruned")) == 12
+
+
+def test_who_goes_on_at_a_rung_pays_for_time_and_who_wins_does_not(tmp_path: Path) -> None:
+    wide = stand_ins.SWEEP.replace("SAMPLER", "random").replace("filters = 8", "filters = { choices = [8, 128] }")
+    priced = config.parse(wide.replace("reduction = 3", "reduction = 3, price = 10.0"), "a priced sweep")
+    place = Place(tmp_path, Task(priced, stand_ins.SHAPE, stand_ins.CLASSES, 0))
+    place.drive(24)
+    trials = place.state.trials()
+    went_on = {job.key for job in trials if job.epoch >= 1}
+
+    def best(price: float) -> set[str]:
+        merits = [(pruning.merit(job, job.reports[0], price), job.key) for job in trials]
+        return {key for _, key in sorted(merits, reverse=True)[:8]}
+
+    assert best(10.0) <= went_on
+    assert not best(0.0) <= went_on
+    accuracies = [job.best or 0.0 for job in place.state.ranked()]
+    assert accuracies == sorted(accuracies, reverse=True)
 
 
 def test_stopped_and_taken_up_again_is_as_if_never_stopped(tmp_path: Path, place: Place) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fmnist_sweep import config, estimate, space
+from fmnist_sweep import arithmetic, config, estimate, space
 from fmnist_sweep.estimate import Forecast, Pace
 from fmnist_sweep.schema import FidelitySection, SweepConfig
 from fmnist_sweep.state import JobRecord
@@ -70,7 +70,7 @@ def test_nets_over_the_limits_are_left_out_and_counted() -> None:
 def test_pace_is_that_of_what_was_trained() -> None:
     proposal = proposals()[0]
     arch, train = proposal.arch, proposal.train
-    images = round(4 / estimate.image_s(arch, train))  # four seconds of them
+    images = round(4 / arithmetic.image_s(arch, train))  # four seconds of them
     report = Report(0, 1.0, 1.0, 0.5, 1.0, 0.5, 2.5 * 4, images)
     job = JobRecord("trial-0000", "trial", 0, arch, train, "", {}, (1.0,), reports=(report,))
     assert Pace.of([job]) == Pace(pytest.approx(2.5, rel=1e-3), 1)  # type: ignore[arg-type]

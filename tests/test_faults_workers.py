@@ -92,7 +92,7 @@ def test_a_worker_that_the_kernel_ends_for_memory_is_not_tried_again_and_its_net
     for job in wide:
         assert job.state == "failed"
         assert job.reason == "memory: the kernel ended the worker, as memory ran out"
-        assert driving._past(job).standing == "infeasible"
+        assert driving._past(job, 0.0).standing == "infeasible"
     assert {job.state for job in state.trials() if not job.arch.dense} <= {"complete", "pruned"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from statistics import median
 
@@ -9,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fmnist_sweep.pruning import Rungs, at_rung, flat, goes_on, last_chance, promoted, report_points, score_at
+from fmnist_sweep import arithmetic
+from fmnist_sweep.pruning import Rungs, at_rung, flat, goes_on, last_chance, merit, promoted, report_points, score_at
 from fmnist_sweep.schema import FidelitySection
 from fmnist_sweep.state import JobRecord, JobState
 from fmnist_sweep.trial import Kind, Report
@@ -240,3 +242,42 @@ def test_a_search_is_not_flat_while_a_later_trial_trains(state: JobState) -> Non
 def test_a_search_without_a_score_is_not_flat() -> None:
     assert not flat([], 1)
     assert not flat([trial(0), trial(1)], 1)
+
+
+# The price of time
+
+
+def of_cost(number: int, filters: int, score: float, state: JobState = "running") -> JobRecord:
+    """A trial at one epoch whose net takes the longer to train the more filters it has."""
+    (block, *_) = PROPOSAL.arch.blocks
+    arch = replace(PROPOSAL.arch, blocks=(replace(block, filters=filters),))
+    return replace(trial(number, 0.5, score, state=state), arch=arch)
+
+
+@CALM
+@given(accuracies, st.floats(0.01, 10), st.sampled_from([8, 16, 64, 256]), st.sampled_from([8, 16, 64, 256]))
+def test_a_net_stands_level_with_one_that_is_less_accurate_by_the_price_of_its_time(
+    score: float, price: float, first: int, second: int
+) -> None:
+    times = [arithmetic.image_s(of_cost(0, filters, 0).arch, PROPOSAL.train) for filters in (first, second)]
+    gain = price / 100 * math.log2(times[1] / times[0])
+    cheap, dear = of_cost(0, first, score), of_cost(1, second, score + gain)
+    assert merit(cheap, cheap.reports[-1], price) == pytest.approx(merit(dear, dear.reports[-1], price), abs=1e-9)
+    assert merit(cheap, cheap.reports[-1], 0) == score
+
+
+def test_of_two_that_are_hardly_apart_the_one_that_trains_faster_goes_on() -> None:
+    jobs = [of_cost(0, 256, 0.900), of_cost(1, 16, 0.899)]
+    free, priced = asha(2), FidelitySection(rungs=[1.0], reduction=2, price=0.1)
+    assert [goes_on(job, Rungs(jobs), free) for job in jobs] == [True, False]
+    assert [goes_on(job, Rungs(jobs, priced.price), priced) for job in jobs] == [False, True]
+
+
+def test_held_trials_are_taken_up_again_by_what_they_are_compared_by() -> None:
+    dear, cheap = (
+        of_cost(number, filters, score, "held") for number, filters, score in ((0, 256, 0.9), (1, 16, 0.899))
+    )
+    free, priced = asha(2), FidelitySection(rungs=[1.0], reduction=2, price=0.1)
+    for fidelity, wanted in ((free, dear), (priced, cheap)):
+        assert promoted(Rungs([dear, cheap], fidelity.price), fidelity) == wanted
+        assert last_chance([dear, cheap], fidelity, finalists=1) == wanted

@@ -110,7 +110,7 @@ def _describe(arch: ArchSpec, train: TrainSpec, pace: Pace, images: int) -> dict
         "parameters": cost.parameters,
         "flops": cost.flops,
         "memory_bytes": cost.training_bytes(train),
-        "epoch_s": round(pace.factor * estimate.image_s(arch, train) * images, 1),
+        "epoch_s": round(pace.factor * arithmetic.image_s(arch, train) * images, 1),
     }
 
 

@@ -41,7 +41,8 @@ class Past:
         proposal: What was tried.
         standing: ``running``; ``stopped`` below its last epoch, for now or for good; ``complete``; ``failed``; or
             ``infeasible``, as it does not fit the machine.
-        scores: Validation accuracy at each report point so far, 0 to 1.
+        scores: What it is compared by at each report point so far: validation accuracy, 0 to 1, less the price of
+            its time.
         value: What a complete trial is worth, 0 to 1: its best validation accuracy, or 0 if it diverged.
     """
 
