@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from fmnist_sweep import driver as driving
 from fmnist_sweep import config, lab, pruning, space
+from fmnist_sweep import driver as driving
 from fmnist_sweep.arch import fingerprint
 from fmnist_sweep.driver import Driver, Outcome, Stopping
 from fmnist_sweep.errors import FatalError
