@@ -196,7 +196,13 @@ def test_people_read_what_was_found_and_what_to_type_and_programs_the_same(
     assert looked.returncode == 1
     (finding,) = json.loads(looked.stdout)["findings"]
     assert {"kind": "zombie", "fixed": False, "study": NAME, "mendable": True}.items() <= finding.items()
-    for part in ("5 lab nets", "open", finding["what"], "doctor --fix --home home"):
+    for part in (
+        "5 lab nets",
+        "1 finding, 0 mended, 1 open.",
+        finding["what"],
+        "mends 1 of 1",
+        "doctor --fix --home home",
+    ):
         assert part in " ".join(looked.stderr.split())
     assert max(len(line) for line in looked.stderr.splitlines()) <= 80
     said = io.StringIO()
@@ -204,7 +210,8 @@ def test_people_read_what_was_found_and_what_to_type_and_programs_the_same(
     assert mended.code == 0
     (finding,) = mended.result["findings"]
     assert {"kind": "zombie", "fixed": True}.items() <= finding.items()
-    assert "1 finding, all mended" in said.getvalue()
+    assert "1 finding, all mended." in said.getvalue()
+    assert f"were compared, of study {NAME}." in " ".join(said.getvalue().split())
 
 
 def test_no_such_study_and_no_study_at_all(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import subprocess
@@ -16,16 +17,21 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 from scipy.stats import binomtest
 
 from fmnist_sweep import exporting
 from fmnist_sweep.arch import ArchSpec, BlockSpec, TrainSpec, fingerprint
+from fmnist_sweep.commands import export as command
 from fmnist_sweep.data import DataSource
 from fmnist_sweep.errors import ExportError, UsageError
-from fmnist_sweep.exporting import FormatCheck, accuracy, checks, examples
+from fmnist_sweep.exporting import FormatCheck, Written, accuracy, checks, examples
 from fmnist_sweep.exporting.formats import FORMATS
+from fmnist_sweep.home import Home
+from fmnist_sweep.options import settings_of
 from fmnist_sweep.scores import TestScore, packed
 from fmnist_sweep.state import JobRecord, StudyState
+from tests.report_stand_ins import Story
 
 ROOT = Path(__file__).parent.parent
 
@@ -264,3 +270,32 @@ def test_a_converter_that_dies_is_named_and_the_older_export_stays(outcomes: dic
     assert error.startswith("format dying can't be written: the worker was ended by SIGKILL, 3 times")
     assert outcomes["dying"]["files"] == OLDER
     assert "a converter's last words" in outcomes["log"]
+
+
+def ending(state: StudyState, written: Written, tmp_path: Path) -> str:
+    console = Console(file=io.StringIO(), width=80)
+    settings = replace(settings_of(tmp_path / "fmnist_runs"), home=Home(tmp_path / "fmnist_runs"))
+    command._closing(settings, state, state.ranked()[0], Path("my model"), written).show(console)
+    assert isinstance(console.file, io.StringIO)
+    assert max(len(line) for line in console.file.getvalue().splitlines()) <= 80
+    return " ".join(console.file.getvalue().split())
+
+
+def test_the_last_lines_say_what_is_there_how_exact_it_is_and_what_to_type(tmp_path: Path) -> None:
+    story = Story().begin().lab().search(6)
+    rounded = replace(CHECK, argmax_agreement=0.98765)
+    told = ending(story.state, Written({"keras": CHECK, "litert-int8": rounded}, {"onnx": "disagrees"}), tmp_path)
+    for part in (
+        f"trial {story.state.ranked()[0].number} is in my model as keras, litert-int8: ",
+        "keras: the original's class for all 10,000 test images. litert-int8: for 98.77 % of 10,000 test images.",
+        "Refused, and not there: onnx.",
+        "or was lucky, compare tells",
+        "my model/MODEL_CARD.md",
+        "predict 'my model' IMAGE.png",
+        "fmnist_sweep compare",
+    ):
+        assert part in told
+    story.compare(1, 2)
+    told = ending(story.state, Written({"litert-int8": rounded}, {}), tmp_path)
+    assert "the original's class" not in told
+    assert "compare" not in told

@@ -38,7 +38,7 @@ LAYERS = {
     "report.facts report.says report.look report.final_charts report.search_charts report.page report.text report",
     "the doctor": "doctor.words doctor.findings doctor.records doctor.models doctor.trials doctor.comparison "
     "doctor.files doctor.look doctor.recover doctor.mend doctor.visit doctor",
-    "commands": "commands commands.export commands.listing commands.preview commands.predict commands.closing "
+    "commands": "commands commands.closing commands.export commands.listing commands.preview commands.predict "
     "commands.run",
     "command line": "commands.status commands.ui commands.compare commands.report commands.doctor options app "
     "cli_studies cli_tools cli __main__",

@@ -11,12 +11,17 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyte
 import pytest
+
+from fmnist_sweep.home import Home
+from fmnist_sweep.ledger import Ledger
+from tests.terminal_child import story
 
 CHILD = [sys.executable, "-m", "tests.terminal_child"]
 PATIENCE_S = 120.0
@@ -36,10 +41,13 @@ class Terminal:
     def lines(self) -> list[str]:
         return [line.rstrip() for line in self.screen.display]
 
-    def read_until(self, words: str) -> None:
-        """Draws what the program writes until ``words`` are on the screen, or to its end where ``words`` is ""."""
+    def read_until(self, words: str, without: str = "") -> None:
+        """Draws what the program writes until ``words`` are on the screen, or to its end where ``words`` is "".
+
+        With ``without``, until those words have gone from it, too: a screen that is being drawn holds old and new.
+        """
         deadline = time.monotonic() + PATIENCE_S
-        while not (words and any(words in line for line in self.lines)):
+        while not (words and words in self.text and not (without and without in self.text)):
             assert time.monotonic() < deadline, "\n".join(self.lines)
             if select.select([self.file], [], [], 1.0)[0]:
                 try:
@@ -51,6 +59,10 @@ class Terminal:
                     return
                 self.stream.feed(found)
 
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
     def cursor_hidden(self) -> bool:
         return bool(self.screen.cursor.hidden)
 
@@ -59,12 +71,12 @@ class Terminal:
 
 
 @contextmanager
-def terminal(columns: int, **environment: str) -> Iterator[Terminal]:
+def terminal(columns: int, words: Sequence[str] = CHILD, **environment: str) -> Iterator[Terminal]:
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, columns, 0, 0))
     kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS", "LINES")}
     program = subprocess.Popen(
-        CHILD,
+        words,
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -108,6 +120,33 @@ def test_the_live_table_fits_and_ctrl_c_leaves_a_clean_screen(columns: int) -> N
         assert not [line for line in left if "trials tried" in line or line.startswith("trial")]
         assert not shown.cursor_hidden()
         assert shown.program.wait(PATIENCE_S) == 0
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_status_follows_a_running_study_from_another_terminal_to_its_end(tmp_path: Path, columns: int) -> None:
+    home = Home(tmp_path / "home")
+    home.create()
+    folder = home.study("default")
+    folder.path.mkdir(parents=True)
+    watch = [sys.executable, "-m", "fmnist_sweep", "status", "--home", str(home.path), "--watch"]
+    with ExitStack() as driver, closing(Ledger(folder.ledger)) as ledger:
+        driver.enter_context(folder.locked())
+        for event in story().events:
+            ledger.append(event.kind, event.job, event.place, **event.body)
+        with terminal(columns, watch) as shown:
+            shown.read_until("6 trials ended")
+            shown.read_until("trial 7 training: epoch 1 of 5")
+            ledger.append("ended", "trial-0007", 0, state="failed", reason="it was ill", result=None)
+            shown.read_until("7 trials ended", without="trial 7 training")
+            shown.read_until("trial 6 training")
+            assert shown.cursor_hidden()
+            driver.close()
+            shown.read_until("")
+            assert not shown.cursor_hidden()
+            assert shown.program.wait(PATIENCE_S) == 0
+            left = [line for line in shown.lines if line]
+            assert sum("7 trials ended" in line for line in left) == 1
+            assert "not running" in " ".join(left[:2])
 
 
 def test_no_color_is_respected_in_a_terminal() -> None:

@@ -16,7 +16,7 @@ from fmnist_sweep.driver import Outcome
 from fmnist_sweep.settings import Settings
 from fmnist_sweep.state import StudyState
 
-_PROGRAM = "python -m fmnist_sweep"
+PROGRAM = "python -m fmnist_sweep"
 _ENDED: dict[Outcome, str] = {
     "done": "done",
     "flat": "the search is flat",
@@ -77,12 +77,12 @@ def command(name: str, settings: Settings, state: StudyState, more: str = "") ->
     """A command for the same study, as it is to be typed."""
     home = "" if settings.home.path.name == "fmnist_runs" else f" --home {shlex.quote(str(settings.home.path))}"
     study = "" if state.study["name"] == "default" else f" --study {state.study['name']}"
-    return f"{_PROGRAM} {name}{home}{study}{more}"
+    return f"{PROGRAM} {name}{home}{study}{more}"
 
 
 def same_command() -> str:
     """The command that was typed, as it goes on with the study: without what would begin it anew."""
-    return " ".join([_PROGRAM, *(shlex.quote(word) for word in sys.argv[1:] if word != "--fresh")])
+    return " ".join([PROGRAM, *(shlex.quote(word) for word in sys.argv[1:] if word != "--fresh")])
 
 
 def of_search(settings: Settings, state: StudyState, outcome: Outcome) -> Closing:
@@ -99,7 +99,7 @@ def of_search(settings: Settings, state: StudyState, outcome: Outcome) -> Closin
     ]
     steps = []
     if ranked and state.compared is None:
-        steps.append(_compare(settings, state))
+        steps.append(compare_step(settings, state))
     if ranked:
         model = "" if state.compared is None else " --model champion"
         steps.append(Step("take the best model away", command("export", settings, state, model)))
@@ -110,11 +110,12 @@ def of_report(settings: Settings, state: StudyState, page: Path, beside: Path) -
     """After ``report``."""
     look = [Step("the page, for a browser", str(page)), Step("the same facts as Markdown", str(beside))]
     if state.compared is None and state.ranked():
-        return Closing(found(state), sure(state), look, [_compare(settings, state)])
+        return Closing(found(state), sure(state), look, [compare_step(settings, state)])
     return Closing(found(state), sure(state), look, [])
 
 
-def _compare(settings: Settings, state: StudyState) -> Step:
+def compare_step(settings: Settings, state: StudyState) -> Step:
+    """What to type for a verdict."""
     why = "is it better than the lab's nets, or luck? new seeds, the test set, verdicts"
     return Step(why, command("compare", settings, state))
 

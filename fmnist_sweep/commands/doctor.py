@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from fmnist_sweep.commands.closing import Closing, Step
 from fmnist_sweep.doctor import Checked, Visit, visit, visit_home
 from fmnist_sweep.doctor.words import count
 from fmnist_sweep.errors import StudyError, UsageError
@@ -51,7 +53,7 @@ def doctor(settings: Settings, *, fix: bool, console: Console) -> Told:
         console.print(f"\n[bold]{settings.home.path}[/]", highlight=False)
         console.print(_table(beside))
     found = {**{name: visited.checked for name, visited in visits.items()}, "": beside}
-    _show_next(console, settings, fix, [checked for each in found.values() for checked in each])
+    _closing(settings, fix, visits, [checked for each in found.values() for checked in each]).show(console)
     findings = [_as_json(name, checked) for name, each in found.items() for checked in each]
     return Told(OPEN if any(not finding["fixed"] for finding in findings) else 0, {"findings": findings})
 
@@ -116,17 +118,24 @@ def _table(found: Iterable[Checked]) -> Padding:
     return Padding(table, (0, 0, 0, 2), expand=False)
 
 
-def _show_next(console: Console, settings: Settings, fix: bool, found: list[Checked]) -> None:
+def _closing(settings: Settings, fix: bool, visits: Mapping[str, Visit], found: list[Checked]) -> Closing:
+    """What was found, what was compared for it, and what to type next."""
     left = [checked for checked in found if not checked.fixed]
-    mendable = sum(checked.finding.mend is not None for checked in left)
-    console.print()
-    mended = len(found) - len(left)
-    if not left:
-        console.print(f"{count(mended, 'finding')}, all mended" if mended else "nothing to mend", highlight=False)
-        return
-    console.print(f"{count(len(found), 'finding')}, {mended} mended, {len(left)} open", highlight=False)
+    mendable, mended = sum(checked.finding.mend is not None for checked in left), len(found) - len(left)
+    if left:
+        came_of_it = f"{count(len(found), 'finding')}, {mended} mended, {len(left)} open."
+    else:
+        came_of_it = f"{count(mended, 'finding')}, all mended." if mended else "Nothing to mend."
+    busy = ", ".join(name for name, visited in visits.items() if visited.in_use)
+    compared = f"Ledger, files, MLflow and Optuna's storage were compared, of {_studies_in_words(visits)}."
+    sure = f"{compared} A driver is at work on {busy}: what runs was left out." if busy else compared
+    steps = []
     if mendable and not fix:
-        home = "" if settings.home.path.name == "fmnist_runs" else f" --home {settings.home.path}"
+        home = "" if settings.home.path.name == "fmnist_runs" else f" --home {shlex.quote(str(settings.home.path))}"
         name = f" --study {settings.study}" if settings.study else ""
-        line = f"\nNext:\n  python -m fmnist_sweep doctor --fix{home}{name}   mends {mendable} of {len(left)}"
-        console.print(line, highlight=False, soft_wrap=True)
+        steps.append(Step(f"mends {mendable} of {len(left)}", f"python -m fmnist_sweep doctor --fix{home}{name}"))
+    return Closing(came_of_it, sure, [], steps)
+
+
+def _studies_in_words(visits: Mapping[str, Visit]) -> str:
+    return f"study {next(iter(visits))}" if len(visits) == 1 else f"{len(visits)} studies"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from rich.console import Console
 
 from fmnist_sweep import data as datasets
 from fmnist_sweep import durable, exporting, study
+from fmnist_sweep.commands.closing import PROGRAM, Closing, Step, compare_step
+from fmnist_sweep.display import called, percent
 from fmnist_sweep.errors import ExportError, StudyError, UsageError
 from fmnist_sweep.executors.local import warm_up
-from fmnist_sweep.exporting import FormatCheck, Material
+from fmnist_sweep.exporting import CARD, FormatCheck, Material, Written
 from fmnist_sweep.ledger import Ledger
 from fmnist_sweep.settings import Settings
 from fmnist_sweep.state import JobRecord, StudyState
@@ -68,13 +71,34 @@ def export(settings: Settings, model: str, formats: list[str], out: Path | None,
         console.print(_line(label, target, check), soft_wrap=True, highlight=False)
     for label, reason in written.refused.items():
         console.print(f"error: format {label} {reason}; it was removed", soft_wrap=True, highlight=False)
-    console.print(f"\nNext:\n  python -m fmnist_sweep predict {target} IMAGE.png", highlight=False, soft_wrap=True)
+    _closing(settings, state, job, target, written).show(console)
     return {
         "out": str(target),
         "formats": {label: _told(target, check) for label, check in written.checks.items()},
         "refused": written.refused,
         "source": origin,
     }
+
+
+def _closing(settings: Settings, state: StudyState, job: JobRecord, target: Path, written: Written) -> Closing:
+    """What is in the folder, how far each format is what was trained, and what to type next."""
+    exact = [label for label, check in written.checks.items() if check.argmax_agreement == 1]
+    (images,) = {check.images for check in written.checks.values()}
+    parts = [f"{', '.join(exact)}: the original's class for all {images:,} test images."] if exact else []
+    parts += [
+        f"{label}: for {100 * check.argmax_agreement:.2f} % of {images:,} test images."
+        for label, check in written.checks.items()
+        if label not in exact
+    ]
+    parts += [f"Refused, and not there: {', '.join(written.refused)}."] if written.refused else []
+    parts += ["Whether it beats the lab's nets or was lucky, compare tells."] if state.compared is None else []
+    steps = [Step("classify an image", f"{PROGRAM} predict {shlex.quote(str(target))} IMAGE.png")]
+    return Closing(
+        f"{called(job)} is in {target} as {', '.join(written.checks)}: {percent(job.best)} in validation.",
+        " ".join(parts),
+        [Step("what it is for, how accurate, its limits", str(target / CARD))],
+        [*steps, *([compare_step(settings, state)] if state.compared is None else [])],
+    )
 
 
 def _line(label: str, target: Path, check: FormatCheck) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from fmnist_sweep.exporting.card import FILE as CARD
 from fmnist_sweep.exporting.checks import FormatCheck, Material, Original
 from fmnist_sweep.exporting.folder import MANIFEST, Exported, Written, read, read_manifest, write
 from fmnist_sweep.exporting.formats import chosen
 from fmnist_sweep.exporting.manifest import describe
 
 __all__ = [
+    "CARD",
     "MANIFEST",
     "Exported",
     "FormatCheck",
