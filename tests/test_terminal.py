@@ -2,106 +2,25 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import select
-import signal
-import struct
 import subprocess
 import sys
-import termios
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, closing
 from pathlib import Path
 
-import pyte
 import pytest
 
 from fmnist_sweep.home import Home
 from fmnist_sweep.ledger import Ledger
+from tests.pseudo_terminal import PATIENCE_S, terminal
 from tests.terminal_child import story
 
 CHILD = [sys.executable, "-m", "tests.terminal_child"]
-PATIENCE_S = 120.0
-ROWS = 40
-
-
-@dataclass
-class Terminal:
-    """A program in a pseudo-terminal, and its screen."""
-
-    program: subprocess.Popen[bytes]
-    file: int
-    screen: pyte.Screen
-    stream: pyte.ByteStream
-
-    @property
-    def lines(self) -> list[str]:
-        return [line.rstrip() for line in self.screen.display]
-
-    def read_until(self, words: str, without: str = "") -> None:
-        """Draws what the program writes until ``words`` are on the screen, or to its end where ``words`` is "".
-
-        With ``without``, until those words have gone from it, too: a screen that is being drawn holds old and new.
-        """
-        deadline = time.monotonic() + PATIENCE_S
-        while not (words and words in self.text and not (without and without in self.text)):
-            assert time.monotonic() < deadline, "\n".join(self.lines)
-            if select.select([self.file], [], [], 1.0)[0]:
-                try:
-                    found = os.read(self.file, 65_536)
-                except OSError:  # Linux says so at the end
-                    found = b""
-                if not found:
-                    assert not words, "\n".join(self.lines)
-                    return
-                self.stream.feed(found)
-
-    @property
-    def text(self) -> str:
-        return "\n".join(self.lines)
-
-    def cursor_hidden(self) -> bool:
-        return bool(self.screen.cursor.hidden)
-
-    def type(self, keys: bytes) -> None:
-        os.write(self.file, keys)
-
-
-@contextmanager
-def terminal(columns: int, words: Sequence[str] = CHILD, **environment: str) -> Iterator[Terminal]:
-    ours, theirs = os.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, columns, 0, 0))
-    kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS", "LINES")}
-    program = subprocess.Popen(
-        words,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env={**kept, "TERM": "xterm-256color", **environment},
-        preexec_fn=_take_terminal,
-    )
-    os.close(theirs)
-    screen = pyte.Screen(columns, ROWS)
-    try:
-        yield Terminal(program, ours, screen, pyte.ByteStream(screen))
-    finally:
-        program.kill()
-        program.wait()
-        os.close(ours)
-
-
-def _take_terminal() -> None:
-    os.setsid()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # which a shell ignores in what it runs in the background
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C reaches it
 
 
 @pytest.mark.parametrize("columns", [80, 120])
 def test_the_live_table_fits_and_ctrl_c_leaves_a_clean_screen(columns: int) -> None:
-    with terminal(columns) as shown:
+    with terminal(CHILD, columns) as shown:
         shown.read_until("a line for people")
         shown.read_until("trial 7")
         lines = shown.lines
@@ -133,7 +52,7 @@ def test_status_follows_a_running_study_from_another_terminal_to_its_end(tmp_pat
         driver.enter_context(folder.locked())
         for event in story().events:
             ledger.append(event.kind, event.job, event.place, **event.body)
-        with terminal(columns, watch) as shown:
+        with terminal(watch, columns) as shown:
             shown.read_until("6 trials ended")
             shown.read_until("trial 7 training: epoch 1 of 5")
             ledger.append("ended", "trial-0007", 0, state="failed", reason="it was ill", result=None)
@@ -150,7 +69,7 @@ def test_status_follows_a_running_study_from_another_terminal_to_its_end(tmp_pat
 
 
 def test_no_color_is_respected_in_a_terminal() -> None:
-    with terminal(80, NO_COLOR="1") as shown:
+    with terminal(CHILD, NO_COLOR="1") as shown:
         shown.read_until("a line for people")
         assert {screen.fg for row in shown.screen.buffer.values() for screen in row.values()} == {"default"}
 
