@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyte
 
@@ -63,13 +64,16 @@ class Terminal:
 
 
 @contextmanager
-def terminal(words: Sequence[str], columns: int = 80, rows: int = ROWS, **environment: str) -> Iterator[Terminal]:
+def terminal(
+    words: Sequence[str], columns: int = 80, rows: int = ROWS, folder: Path | None = None, **environment: str
+) -> Iterator[Terminal]:
     """Runs a program in a terminal of that size; it is killed at the end, if it still runs."""
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "COLUMNS", "LINES")}
     program = subprocess.Popen(
         words,
+        cwd=folder,
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,

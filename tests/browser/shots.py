@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Page
 
-from mlflow_server import model_url
+from mlflow_server import model_url, run_url
 from tests.browser.chromium import browser_page, close_assistant, executable, visit
 
 COLORS = 128  # of a palette: a screenshot has few, and takes a third of the bytes
@@ -31,6 +31,14 @@ def served(home: Path, study: str) -> Iterator[dict[str, str]]:
     finally:
         server.terminate()
         server.wait(60)
+
+
+def best(home: Path, study: str) -> tuple[str, str]:
+    """The experiment of a study and the run of its best trial, MLflow's identifiers."""
+    words = ["status", "--home", str(home), "--study", study, "--json"]
+    done = subprocess.run([sys.executable, "-m", "fmnist_sweep", *words], capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    return found["experiment_id"], found["best"]["run_id"]
 
 
 def take(page: Page, file: Path, full: bool = False) -> None:
@@ -63,11 +71,15 @@ def main() -> None:
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     with served(given.home, given.study) as addresses, browser_page(executable(), []) as page:
+        server = addresses["tracking_uri"]
         pages = {
             "mlflow-best": addresses["start_url"],
             "mlflow-table": addresses["table_url"],
+            "mlflow-compare": addresses["compare_url"],
             "mlflow-study": addresses["study_url"],
-            "mlflow-model": model_url(addresses["tracking_uri"], "fmnist-sweep"),
+            "mlflow-report": addresses["study_url"].replace("?", f"/artifacts/{given.study}.html?"),
+            "mlflow-curves": run_url(server, *best(given.home, given.study), "model-metrics"),
+            "mlflow-model": model_url(server, "fmnist-sweep"),
         }
         if "finals_url" in addresses:
             pages["mlflow-finals"] = addresses["finals_url"]

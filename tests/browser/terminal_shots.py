@@ -1,4 +1,4 @@
-"""Pictures of a terminal in which a sweep runs: ``python -m tests.browser.terminal_shots --home HOME --out FOLDER``.
+"""Pictures of a terminal in which a sweep runs: ``python -m tests.browser.terminal_shots --folder F --out F``.
 
 A real run of the sweep ``smoke`` in a pseudo-terminal of 80 columns, in its midst and at its end.
 """
@@ -57,15 +57,15 @@ def shoot(page: Page, screen: pyte.Screen, file: Path) -> None:
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--folder", type=Path, required=True, help="an empty one, where the run is typed")
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
     given = parser.parse_args()
+    given.folder.mkdir(parents=True, exist_ok=True)
     given.out.mkdir(parents=True, exist_ok=True)
-    words = ["run", "--sweep", "smoke", "--trials", str(TRIALS), "--home", str(given.home)]
-    program = [sys.executable, "-m", "fmnist_sweep", *words]
-    with browser_page(executable(), []) as page, terminal(program, COLUMNS, ROWS) as shown:
+    program = [sys.executable, "-m", "fmnist_sweep", "run", "--sweep", "smoke", "--trials", str(TRIALS)]
+    with browser_page(executable(), []) as page, terminal(program, COLUMNS, ROWS, given.folder) as shown:
         shown.read_until(f"[{TRIALS // 2}/{TRIALS}]")
-        shown.read_until(f"of {TRIALS} trials tried")
+        shown.read_until(f"\ntrial {TRIALS // 2 + 1} ")  # in the table, so that there are two
         shoot(page, shown.screen, given.out / "terminal-run.png")
         shown.read_until("")
         print(shown.text)
