@@ -14,6 +14,8 @@ from fmnist_sweep.estimate import seconds_left
 from fmnist_sweep.ledger import Event
 from fmnist_sweep.state import ENDED, JobRecord, StudyState
 
+_LINES_BESIDE = 6  # of a terminal: what stands around the table of running nets, and the last news
+
 
 class Display(Protocol):
     """Shows a running study."""
@@ -68,10 +70,10 @@ class Lines:
 class LiveTable:
     """Running nets in a table that renews itself, and news as lines above it."""
 
-    def __init__(self, console: Console, target: int, workers: int) -> None:
+    def __init__(self, console: Console, target: int) -> None:
         self._console = console
         self._target = target
-        self._workers = workers
+        self._workers = 1  # the most that were seen at work at once: a cluster's number is nobody's to know before
         self._begun = time.monotonic()
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._live.start()
@@ -98,12 +100,16 @@ class LiveTable:
         table.add_column("epoch", justify="right", no_wrap=True)
         table.add_column("accuracy", justify="right", no_wrap=True)
         table.add_column("left", justify="right", no_wrap=True)
-        for job in state.jobs.values():
-            if job.state == "running":
-                accuracy = percent(job.reports[-1].val_accuracy) if job.reports else "-"
-                epochs = f"{job.epoch:g}/{job.train.epochs}"
-                table.add_row(called(job), job.arch.short, epochs, accuracy, time_left(job))
-        return Group("", Text(self._headline(state), style="bold", no_wrap=True, overflow="ellipsis"), table)
+        running = [job for job in state.jobs.values() if job.state == "running"]
+        self._workers = max(self._workers, len(running))
+        room = max(self._console.height - _LINES_BESIDE, 1)
+        for job in running[:room]:
+            accuracy = percent(job.reports[-1].val_accuracy) if job.reports else "-"
+            epochs = f"{job.epoch:g}/{job.train.epochs}"
+            table.add_row(called(job), job.arch.short, epochs, accuracy, time_left(job))
+        more = [Text(f"and {len(running) - room} more", style="dim")] if len(running) > room else []
+        headline = Text(self._headline(state), style="bold", no_wrap=True, overflow="ellipsis")
+        return Group("", headline, table, *more)
 
     def _headline(self, state: StudyState) -> str:
         parts = [f"{tried(state)} of {self._target} trials tried"] if self._target else ["no trials"]

@@ -12,10 +12,10 @@ from fmnist_sweep.state import StudyState
 from tests.report_stand_ins import Story, curve, proposals
 
 
-def story() -> Story:
-    """A study in mid-course: the lab's nets, six trials, and two more that train."""
+def story(training: int = 2) -> Story:
+    """A study in mid-course: the lab's nets, six trials, and some more that train."""
     told = Story().begin().lab().search(6)
-    for number, (arch, train, drawn) in enumerate(proposals(2, 6), start=6):
+    for number, (arch, train, drawn) in enumerate(proposals(training, 6), start=6):
         key, points = f"trial-{number:04d}", pruning.report_points(train.epochs, (0.5,))
         told.ask(key, "trial", number, arch, train, drawn, points)
         told.tell("started", key, 1)
@@ -26,7 +26,7 @@ def story() -> Story:
 
 def main() -> None:
     """Shows it as ``run`` does, says so on standard output, and waits."""
-    display, state = run.display(Console(stderr=True), 50, 2, quiet=False), StudyState()
+    display, state = run.display(Console(stderr=True), 50, quiet=False), StudyState()
     try:
         for event in story().events:
             state.apply(event)

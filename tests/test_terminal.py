@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -9,7 +10,10 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from fmnist_sweep.display import LiveTable, clock
+from fmnist_sweep.estimate import seconds_left
 from fmnist_sweep.home import Home
 from fmnist_sweep.ledger import Ledger
 from tests.pseudo_terminal import PATIENCE_S, terminal
@@ -66,6 +70,35 @@ def test_status_follows_a_running_study_from_another_terminal_to_its_end(tmp_pat
             left = [line for line in shown.lines if line]
             assert sum("7 trials ended" in line for line in left) == 1
             assert "not running" in " ".join(left[:2])
+
+
+def test_more_running_nets_than_a_terminal_has_lines_are_counted() -> None:
+    console = Console(file=io.StringIO(), width=80, height=16)
+    table = LiveTable(console, 50)
+    table.close()
+    with console.capture() as drawn:
+        console.print(table._render(story(30).state))
+    lines = drawn.get().splitlines()
+    assert len(lines) < 16
+    assert lines[-1].strip() == "and 20 more"
+    with console.capture() as drawn:
+        console.print(table._render(story(10).state))
+    assert "more" not in drawn.get()
+
+
+def test_the_time_left_is_that_of_all_that_were_seen_at_work() -> None:
+    few, many = story(2).state, story(30).state
+    alone, together = (LiveTable(Console(file=io.StringIO()), 400) for _ in range(2))
+    alone._render(few)
+    together._render(many)
+    together._render(few)
+    short, long = seconds_left(few, 400, 30), seconds_left(few, 400, 2)
+    assert short is not None
+    assert long is not None
+    assert f"about {clock(long)} left" in alone._headline(few)
+    assert f"about {clock(short)} left" in together._headline(few)
+    for table in (alone, together):
+        table.close()
 
 
 def test_no_color_is_respected_in_a_terminal() -> None:

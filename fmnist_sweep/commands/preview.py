@@ -31,7 +31,7 @@ def preview(settings: Settings, trials: int | None, samples: int, console: Conso
     planned = study.plan(settings)
     target = trials or planned.config.study.trials
     pace = pace_of(settings)
-    workers = settings.workers or auto_workers()
+    workers = expected_workers(settings)
     facts = facts_of(planned.config.data, settings.data_dir)
     expected = forecast(planned, target, workers, pace, facts)
     nets = [_describe(arch, train, pace, facts.train_limit) for arch, train in expected.nets[:samples]]
@@ -149,6 +149,13 @@ def _show(found: dict[str, Any], console: Console) -> None:
     console.print(f"\nNext:\n  python -m fmnist_sweep run{sweep} --trials {found['trials']}", soft_wrap=True)
 
 
+def expected_workers(settings: Settings) -> int:
+    """With how many workers to reckon: one on a cluster that runs already, as its size is not known yet."""
+    if settings.workers:
+        return settings.workers
+    return 1 if settings.ray_address else auto_workers()
+
+
 def sentence(trials: int, total_s: float, workers: int, measured_on: int, with_lab: bool = True) -> str:
     """What a sweep is expected to take, and how that is known."""
     basis = (
@@ -157,4 +164,4 @@ def sentence(trials: int, total_s: float, workers: int, measured_on: int, with_l
         else "from a short probe of this machine; better once something was trained here"
     )
     nets = f"{trials} trials" + (" and the lab's nets" if with_lab else "")
-    return f"{nets}: about {clock(total_s)} with {workers} workers ({basis})"
+    return f"{nets}: about {clock(total_s)} with {workers} worker{'s' * (workers != 1)} ({basis})"

@@ -18,11 +18,10 @@ from rich.text import Text
 
 from fmnist_sweep import lab, session, study, summary
 from fmnist_sweep.commands import closing
-from fmnist_sweep.commands.preview import forecast, pace_of, sentence
+from fmnist_sweep.commands.preview import expected_workers, forecast, pace_of, sentence
 from fmnist_sweep.data import PreparedData, facts_of
 from fmnist_sweep.display import Display, Lines, LiveTable, Quiet, clock, percent
 from fmnist_sweep.driver import Stopping
-from fmnist_sweep.executors.local import auto_workers
 from fmnist_sweep.lab import Variant
 from fmnist_sweep.session import Hooks, Session, Work
 from fmnist_sweep.settings import Settings
@@ -68,7 +67,7 @@ def run(settings: Settings, trials: int | None, *, with_lab: bool, fresh: bool, 
 
 
 def _expected(settings: Settings, planned: Plan, target: int, with_lab: bool) -> str:
-    workers, pace = settings.workers or auto_workers(), pace_of(settings)
+    workers, pace = expected_workers(settings), pace_of(settings)
     expected = forecast(planned, target, workers, pace, facts_of(planned.config.data, settings.data_dir))
     return sentence(target, expected.trials_s + with_lab * expected.lab_s, workers, pace.trials, with_lab) + "."
 
@@ -106,7 +105,7 @@ def study_of(
     settings: Settings, planned: Plan, work: Work, quiet: bool, console: Console, results: bool = True
 ) -> Ended:
     """Runs a study with display and signals, and with ``results`` says what came of it."""
-    shown = display(console, work.target, settings.workers or auto_workers(), quiet)
+    shown = display(console, work.target, quiet)
     try:
         with _signals() as stopping:
             ended = session.run(settings, planned, work, Hooks(shown.watch, stopping, shown.say))
@@ -123,11 +122,11 @@ def study_of(
     return Ended(code, result, ended)
 
 
-def display(console: Console, target: int, workers: int, quiet: bool) -> Display:
+def display(console: Console, target: int, quiet: bool) -> Display:
     """A live table in a terminal, lines elsewhere, nothing where that is asked for."""
     if quiet:
         return Quiet()
-    return LiveTable(console, target, workers) if console.is_terminal else Lines(console, target)
+    return LiveTable(console, target) if console.is_terminal else Lines(console, target)
 
 
 @contextmanager
