@@ -59,6 +59,9 @@ def shoot(page: Page, pages: dict[str, str], out: Path) -> None:
         page.locator("h1, h2, [data-testid]").first.wait_for()
         page.wait_for_timeout(2_500)
         close_assistant(page)
+        page.get_by_text("Path: file:").evaluate_all(
+            "them => them.forEach(it => { it.textContent = '' })"
+        )  # of this disk
         if name == "mlflow-curves":
             page.get_by_placeholder("Search metric charts").fill("_loss|n_accuracy|^val_accuracy")
             page.wait_for_timeout(2_500)
