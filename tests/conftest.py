@@ -13,14 +13,19 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from benchmarks.nodes import Nodes
 from fmnist_sweep import data as datasets
 from fmnist_sweep.data import Catalogue, DataSource
 from tests.image_files import fill
 from tests.postgres import postgres as postgres
+from tests.strategies import CALM
 
 _OURS = ("FMNIST_", "MLFLOW_")
+
+settings.register_profile("calm", CALM)
+settings.load_profile("calm")  # every property test: a busy machine is not a failure
 
 
 @pytest.fixture(autouse=True)
