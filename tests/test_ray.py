@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from benchmarks import scale
@@ -78,6 +78,7 @@ nodes_drawn = st.lists(
 
 
 @given(nodes_drawn, st.integers(0, 40), st.booleans())
+@example([Node("1", "10.0.0.1", 15, 3, 0.0, False)], 15, False)  # fifteen fifths, whose sum as floats is above 3
 def test_no_node_is_asked_for_more_than_it_has(nodes: list[Node], workers: int, without_gpu: bool) -> None:
     refused = {node.id for node in nodes} if without_gpu else set()
     found = ray_nodes.places(nodes, workers, refused)
@@ -87,7 +88,9 @@ def test_no_node_is_asked_for_more_than_it_has(nodes: list[Node], workers: int, 
         here = [place for place in found if place.node == node]
         assert [place.number for place in here] == list(range(len(here)))
         assert len(here) <= node.cpus
-        assert sum(place.gpu for place in here) <= node.gpus
+        units = [place.gpu * 10_000 for place in here]  # Ray reckons in whole ten-thousandths
+        assert units == pytest.approx([round(unit) for unit in units], abs=1e-6)
+        assert sum(round(unit) for unit in units) <= 10_000 * node.gpus
         if node.gpus and not without_gpu:
             assert all(place.gpu for place in here)
         else:
