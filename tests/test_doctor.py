@@ -17,7 +17,8 @@ from rich.console import Console
 
 from fmnist_sweep.commands import doctor as command
 from fmnist_sweep.data import DataSource
-from fmnist_sweep.doctor import Visit, visit_home
+from fmnist_sweep.doctor import Visit, visit, visit_home
+from fmnist_sweep.doctor.look import Look
 from fmnist_sweep.ledger import Ledger
 from tests.conftest import Cli, Study
 from tests.doctor_damage import MENDED, NAME, Damage, Patient, Said, copied, erase
@@ -212,6 +213,19 @@ def test_people_read_what_was_found_and_what_to_type_and_programs_the_same(
     assert {"kind": "zombie", "fixed": True}.items() <= finding.items()
     assert "1 finding, all mended." in said.getvalue()
     assert f"were compared, of study {NAME}." in " ".join(said.getvalue().split())
+
+
+def test_what_could_not_be_read_is_not_said_to_have_been_compared(patient: Patient) -> None:
+    seen = visit(patient.settings, NAME, fix=False, say=lambda _: None)
+    blind = replace(seen, last=Look(patient.settings))
+
+    def sure(**visits: Visit) -> str:
+        return command._closing(patient.settings, False, visits, []).sure
+
+    assert sure(smoke=seen) == "Ledger, files, MLflow and Optuna's storage were compared, of study smoke."
+    assert sure(smoke=blind) == "Not everything could be read of smoke, so not everything was compared."
+    assert "compared, of study a. Not everything could be read of b," in sure(a=seen, b=blind)
+    assert sure(a=replace(seen, in_use=True)).endswith("A driver is at work on a: what runs was left out.")
 
 
 def test_no_such_study_and_no_study_at_all(tmp_path: Path) -> None:

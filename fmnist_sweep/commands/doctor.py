@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from rich.text import Text
 
 from fmnist_sweep.commands.closing import Closing, Step
 from fmnist_sweep.doctor import Checked, Visit, visit, visit_home
+from fmnist_sweep.doctor.look import Look
 from fmnist_sweep.doctor.words import count
 from fmnist_sweep.errors import StudyError, UsageError
 from fmnist_sweep.settings import Settings
@@ -127,15 +128,22 @@ def _closing(settings: Settings, fix: bool, visits: Mapping[str, Visit], found: 
     else:
         came_of_it = f"{count(mended, 'finding')}, all mended." if mended else "Nothing to mend."
     busy = ", ".join(name for name, visited in visits.items() if visited.in_use)
-    compared = f"Ledger, files, MLflow and Optuna's storage were compared, of {_studies_in_words(visits)}."
-    sure = f"{compared} A driver is at work on {busy}: what runs was left out." if busy else compared
+    read = [name for name, visited in visits.items() if _is_whole(visited.last)]
+    unread = ", ".join(name for name in visits if name not in read)
+    sure = f"Ledger, files, MLflow and Optuna's storage were compared, of {_studies_in_words(read)}." if read else ""
+    sure += f" Not everything could be read of {unread}, so not everything was compared." if unread else ""
+    sure += f" A driver is at work on {busy}: what runs was left out." if busy else ""
     steps = []
     if mendable and not fix:
         home = "" if settings.home.path.name == "fmnist_runs" else f" --home {shlex.quote(str(settings.home.path))}"
         name = f" --study {settings.study}" if settings.study else ""
         steps.append(Step(f"mends {mendable} of {len(left)}", f"python -m fmnist_sweep doctor --fix{home}{name}"))
-    return Closing(came_of_it, sure, [], steps)
+    return Closing(came_of_it, sure.strip(), [], steps)
 
 
-def _studies_in_words(visits: Mapping[str, Visit]) -> str:
-    return f"study {next(iter(visits))}" if len(visits) == 1 else f"{len(visits)} studies"
+def _is_whole(look: Look) -> bool:
+    return None not in (look.record, look.mlflow, look.optuna)
+
+
+def _studies_in_words(names: Sequence[str]) -> str:
+    return f"study {names[0]}" if len(names) == 1 else f"{len(names)} studies"
