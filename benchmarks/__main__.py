@@ -27,6 +27,7 @@ BENCHMARKS = {
     "outage": ("outage", "what does it cost a sweep when MLflow is away for minutes, and is anything missing then?"),
     "overhead": ("overhead", "what does a study cost beside its training: starting, bookkeeping, memory?"),
     "cluster": ("cluster", "how busy are a Ray cluster's nodes, and what does its driver pay for a trial?"),
+    "load": ("load", "what does a trial cost the servers that show it, in a study of 100,000?"),
     "scale": ("scale", "what do 100 workers and 100,000 trials cost the driver and its ledger?"),
     "calibration": ("calibration", "are the verdicts calibrated? Simulated nets of known accuracy"),
     "calibration-real": ("calibration_real", "are the verdicts calibrated? One net beside itself, on the test set"),

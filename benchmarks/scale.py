@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
-from benchmarks import simulated
+from benchmarks import ledgers, simulated
 from benchmarks.figures import clock
 from benchmarks.options import Options
 from benchmarks.record import Record
 from benchmarks.tables import Result, Table
 from fmnist_sweep import config as sweeps
-from fmnist_sweep import proposers, pruning, summary
+from fmnist_sweep import proposers, summary
 from fmnist_sweep.data.fashion_mnist import FASHION_MNIST
 from fmnist_sweep.driver import Driver
 from fmnist_sweep.home import StudyFolder
-from fmnist_sweep.ledger import Ledger, checksum
-from fmnist_sweep.proposers import Past, Proposal, Task
+from fmnist_sweep.ledger import Ledger
+from fmnist_sweep.proposers import Past, Task
 from fmnist_sweep.proposers.base import Excess
 from fmnist_sweep.state import StudyState
 
@@ -65,7 +63,7 @@ def at_size(folder: Path, trials: int, more: int) -> dict[str, Any]:
     study = StudyFolder(folder / f"{trials}-{time.strftime('%Y%m%d-%H%M%S')}")
     study.path.mkdir(parents=True)
     task = _task()
-    events = write(study.ledger, task, trials)
+    events = ledgers.write(study.ledger, task, trials)
     found: dict[str, Any] = {"events": events, "bytes": study.ledger.stat().st_size}
     with closing(_timed(found, "open_s", lambda: Ledger(study.ledger))) as ledger:
         _look(found, ledger)
@@ -134,44 +132,6 @@ def _go_on(ledger: Ledger, study: StudyFolder, task: Task, sampler: str, more: i
 def _task() -> Task:
     facts = FASHION_MNIST
     return Task(sweeps.load("default")[1], facts.image_shape, len(facts.class_names), 0)
-
-
-def write(path: Path, task: Task, trials: int) -> int:
-    """Writes the ledger of a study of so many ended trials, as the driver would have; returns its events."""
-    Ledger(path).close()
-    with closing(sqlite3.connect(path)) as db:
-        with db:
-            rows = ((*row, checksum(*row)) for row in _rows(task, trials))
-            db.executemany("INSERT INTO events (time, kind, job, place, body, sum) VALUES (?, ?, ?, ?, ?, ?)", rows)
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        return int(db.execute("SELECT COUNT(*) FROM events").fetchone()[0])
-
-
-def _rows(task: Task, trials: int) -> Iterator[tuple[float, str, str, int, str]]:
-    """Every third trial goes on at each rung, the others are pruned there; each has a seed, so no two are the same."""
-    base = proposers.make(task).ask([], lambda _: 0.0)
-    assert isinstance(base, Proposal)
-    yield _row(0, "study", "", 0, name=NAME, config=task.config.model_dump(mode="json"), seed=0)
-    for number in range(trials):
-        key, train = f"trial-{number:04d}", base.train.with_seed(number + 1)
-        points = pruning.report_points(train.epochs, task.config.fidelity.rungs)
-        reports = simulated.curve(number, points)
-        passed = len(points) if number % 9 == 0 else 2 if number % 3 == 0 else 1
-        print_ = f"{number:016x}"
-        asked = {"kind": "trial", "number": number, "arch": base.arch.to_dict(), "train": train.to_dict()}
-        yield _row(number, "asked", key, 0, **asked, drawn=base.drawn, fingerprint=print_, report_at=points, same_as="")
-        yield _row(number, "started", key, 1)
-        for report in reports[:passed]:
-            yield _row(number, "report", key, report.place, **report.body)
-        whole = passed == len(points)
-        result = simulated.result(reports[:passed])
-        ending = {"state": "complete" if whole else "pruned", "reason": "", "result": result}
-        yield _row(number, "ended", key, 0, **ending)
-        yield _row(number, "run", key, 0, run_id=f"{number:032x}")
-
-
-def _row(number: int, kind: str, job: str, place: int, /, **body: Any) -> tuple[float, str, str, int, str]:
-    return 1.7e9 + number, kind, job, place, json.dumps(body, sort_keys=True)
 
 
 def _sizes(sizes: dict[int, Any], more: int) -> Table:

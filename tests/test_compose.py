@@ -119,6 +119,15 @@ def test_what_must_last_is_on_named_volumes(resolved: dict[str, Any]) -> None:
     assert kept == {("postgres", "database"), ("mlflow", "artifacts"), ("mlflow", "backups"), ("sweep", "runs")}
 
 
+def test_the_number_of_workers_is_a_setting(settings: dict[str, str], tmp_path: Path) -> None:
+    """With ``--scale`` alone it would last until the next ``docker compose run``."""
+    for changes, workers in (({}, 1), ({"RAY_WORKERS": "3"}, 3)):
+        read = json.loads(config(tmp_path, {**settings, **changes}).stdout)
+        assert read["services"]["ray-worker"]["deploy"]["replicas"] == workers
+    for file in (FILE, ROOT / "docs/compose.md", ROOT / "docs/operations.md", ROOT / "README.md"):
+        assert "--scale ray-worker" not in file.read_text(encoding="utf-8")
+
+
 def test_driver_and_nodes_share_one_image(resolved: dict[str, Any]) -> None:
     images = {service: resolved["services"][service]["image"] for service in SERVICES}
     assert images["ray-head"] == images["ray-worker"] == images["sweep"] != images["mlflow"]

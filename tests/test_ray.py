@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
@@ -21,8 +20,8 @@ from benchmarks import scale
 from benchmarks.nodes import Nodes
 from fmnist_sweep import durable
 from fmnist_sweep.driver import Driver
-from fmnist_sweep.errors import FatalError, UsageError
-from fmnist_sweep.executors import Died, Finished, Happening, Reported, Started, ray_cluster, ray_data, ray_nodes
+from fmnist_sweep.errors import FatalError
+from fmnist_sweep.executors import Died, Finished, Happening, Reported, Started, ray_data, ray_nodes
 from fmnist_sweep.executors import ray as ray_executor
 from fmnist_sweep.executors.local import WORKER_BYTES
 from fmnist_sweep.executors.ray import RayExecutor
@@ -175,21 +174,6 @@ def test_a_nodes_folder_must_be_ones_own(own_cache: Path) -> None:
         ray_data.cache_folder()
     folder.unlink()
     assert ray_data.cache_folder().stat().st_mode & 0o777 == 0o700
-
-
-# --- what is refused
-
-
-def test_a_missing_package_is_named_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(UsageError, match=r"needs the package ray; install it with: pip install 'fmnist-sweep\[ray\]'"):
-        ray_cluster.require()
-
-
-def test_an_address_needs_the_executor(cli: Cli) -> None:
-    done = cli.run("run", "--ray-address", "10.0.0.7:6379")
-    assert done.returncode == 2
-    assert "--ray-address is '10.0.0.7:6379'; it needs --executor ray" in " ".join(done.stderr.split())
 
 
 # --- a cluster

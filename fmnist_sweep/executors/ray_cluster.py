@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from fmnist_sweep.errors import FatalError, UsageError
 from fmnist_sweep.executors.ray_keeper import ENVIRONMENT
 
 _GOODBYE_S = 20.0
+_NODE = ". A node of it must run on this machine (ray start --address={} --num-cpus=0)"
+# The head forks a process for each client; now and then it dies at birth (ray-project/ray issue 63202), the next lives.
+_CLIENT_WAITS_S = (1.0, 3.0, 10.0)
 
 
 @dataclass(slots=True)
@@ -57,7 +61,11 @@ def require() -> None:
 
 
 def connect(address: str) -> Cluster:
-    """Connects to a cluster that runs already, as ``10.0.0.7:6379``; a node of it must run on this machine.
+    """Connects to a cluster that runs already.
+
+    Args:
+        address: As ``10.0.0.7:6379``, where a node of the cluster must run on this machine, or as
+            ``ray://10.0.0.7:10001``, a client's, which needs none.
 
     Raises:
         FatalError: There is none.
@@ -65,15 +73,21 @@ def connect(address: str) -> Cluster:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 
+    client = address.startswith("ray://")
     try:
         with _handlers_kept():
             ray._private.worker.print_to_stdstream = _say_nothing
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+            for wait_s in (*_CLIENT_WAITS_S, None) if client else (None,):
+                try:
+                    ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+                    break
+                except ConnectionAbortedError:
+                    if wait_s is None:
+                        raise
+                    _wait(wait_s)
     except Exception as error:
-        raise FatalError(
-            f"no Ray cluster can be used at {address!r}: {first_line(error)}. A node of it must run on this machine "
-            f"(ray start --address={address} --num-cpus=0)"
-        ) from None
+        advice = "" if client else _NODE.format(address)
+        raise FatalError(f"no Ray cluster can be used at {address!r}: {first_line(error)}{advice}") from None
     return Cluster(ray, address)
 
 
@@ -119,9 +133,13 @@ def open_(address: str, cpus: int, gpus: int) -> Cluster:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in a line for people."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines or [type(error).__name__])[0][:300]
+    """What an error says, in a line for people; of a traceback, what it ends with."""
+    first, *more = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join([first, *(more[-1:] if first.endswith(":") else [])])[:300]
+
+
+def _wait(seconds: float) -> None:
+    time.sleep(seconds)
 
 
 def _environment() -> dict[str, str]:

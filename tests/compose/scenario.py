@@ -12,7 +12,7 @@ from typing import Any
 from tests.compose.engine import Engine
 from tests.compose.programs import ROOT, ComposeError, Steps, compose_program, run, until
 from tests.compose.records import Records
-from tests.compose.stack import Stack
+from tests.compose.stack import WORKERS, Stack
 
 STUDY = "smoke"
 TRIALS = 6
@@ -77,7 +77,9 @@ def loses_a_worker(stack: Stack, records: Records, output: Path) -> dict[str, An
     try:
         until("two trials under way", lambda: sweep.poll() is not None or _busy(records) >= 2, 600)
         check(sweep.poll() is None, f"the sweep ended before a worker could be killed: {_last_words(output)}")
-        stack.engine.docker("kill", "--signal", "KILL", stack.containers("ray-worker")[0])
+        workers = stack.containers("ray-worker")
+        check(len(workers) == WORKERS, f"the sweep found {WORKERS} workers and left {len(workers)}")
+        stack.engine.docker("kill", "--signal", "KILL", workers[0])
         sweep.wait(900)
     except subprocess.TimeoutExpired:
         raise ComposeError("the sweep did not end within 15 minutes after a worker's death") from None
@@ -177,7 +179,7 @@ def go(stack: Stack, steps: Steps, scratch: Path) -> None:
     records = Records(f"http://127.0.0.1:{stack.settings['MLFLOW_PORT']}", stack.settings["MLFLOW_ADMIN_PASSWORD"])
     refuses_without_secrets(stack.engine)
     steps.done("without secrets it refuses to start")
-    stack.compose("up", "--detach", "--wait", "--scale", "ray-worker=2", timeout_s=900)
+    stack.compose("up", "--detach", "--wait", timeout_s=900)
     steps.done("PostgreSQL, MLflow, Ray with two workers are up and healthy")
     is_hardened(stack, ("postgres", "mlflow", "ray-head", "ray-worker"))
     check(records.refuses_strangers(), "MLflow answers one without a password")

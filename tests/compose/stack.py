@@ -17,6 +17,7 @@ from tests.compose.programs import ROOT, SAID, ComposeError, compose_program, ru
 from tests.compose.stand_ins import POSTGRES, PYTHON
 
 PROJECT = "fmnist-compose-test"
+WORKERS = 2
 _CERTIFICATES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 
 
@@ -44,6 +45,7 @@ def settings_for_test() -> dict[str, str]:
         "MLFLOW_PORT": str(free_port()),
         "POSTGRES_IMAGE": POSTGRES,
         "PYTHON_IMAGE": PYTHON,
+        "RAY_WORKERS": str(WORKERS),
         "RAY_WORKER_CPUS": "1",
         "RAY_WORKER_MEMORY": "3g",
     }
