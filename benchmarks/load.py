@@ -67,7 +67,7 @@ def run(options: Options, record: Record) -> Result:
     """Measures size by size, all on the same servers; what an earlier call measured is not measured again."""
     chosen = settings(options)
     sizes: dict[int, Mapping[str, Any]] = {}
-    with _servers(options.out / NAME, images.source(options)) as servers:
+    with running(options.out / NAME, images.source(options)) as servers:
         for size in chosen["sizes"]:
             sizes[size] = record.once(f"size {size}", lambda size=size: servers.at_size(size, chosen["more_trials"]))  # type: ignore[misc]
     return Result(
@@ -82,7 +82,7 @@ def run(options: Options, record: Record) -> Result:
 
 
 @contextmanager
-def _servers(folder: Path, source: DataSource) -> Iterator[Servers]:
+def running(folder: Path, source: DataSource) -> Iterator[Servers]:
     """PostgreSQL and an MLflow server on it, which end with the block."""
     folder.mkdir(parents=True, exist_ok=True)
     password = secrets.token_hex(12)

@@ -73,7 +73,7 @@ class Meters:
         }
 
 
-def cpu_s(group: int = 0, parent: int = 0) -> float:
+def cpu_s(group: int = -1, parent: int = -1) -> float:
     """Processor seconds so far of a process group, or of a process with its children, ended ones included."""
     total = 0
     for place in Path("/proc").glob("[0-9]*/stat"):

@@ -16,7 +16,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from benchmarks import scale
 from benchmarks.nodes import Nodes
 from fmnist_sweep import durable
 from fmnist_sweep.driver import Driver
@@ -332,17 +331,6 @@ def test_a_sweep_loses_nothing_when_a_node_dies_and_another_joins(
         if trial.state == "complete":
             assert trial.result is not None
             assert durable.sha256(folder.job(trial.key) / "weights.npz") == trial.result.weights_sha256
-
-
-# --- what a large study costs
-
-
-def test_a_ledger_written_for_its_size_is_one_that_the_driver_goes_on_with(tmp_path: Path) -> None:
-    found = scale.at_size(tmp_path, trials=12, more=5)
-    assert found["events"] > 12 * 4
-    for sampler in ("random", "tpe"):
-        assert found[sampler]["driver_ms"] > 0
-        assert found[sampler]["events_per_trial"] > 3
 
 
 # --- the command line, and what is left behind
