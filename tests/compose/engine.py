@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.compose.programs import ComposeError, run, until
+from tests.compose.programs import ComposeError, NotHereError, run, until
 
 _PACKAGES = ("docker.io", "iptables", "iproute2")
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
@@ -47,18 +47,18 @@ def running_engine(scratch: Path) -> Iterator[Engine]:
     """The engine that answers here, or one of its own under ``scratch``, which ends with the block.
 
     Raises:
-        ComposeError: There is none, and none can be started.
+        NotHereError: There is none, and none can be started.
     """
     theirs = Engine(os.environ.get("DOCKER_HOST", "unix:///run/docker.sock"))
     if shutil.which("docker") and _answers(theirs):
         yield theirs
         return
     if os.geteuid() != 0:
-        raise ComposeError("no Docker engine answers, and only root can start one")
+        raise NotHereError("no Docker engine answers, and only root can start one")
     _install()
     free = shutil.disk_usage(scratch).free
     if free < _LEAST_BYTES:
-        raise ComposeError(
+        raise NotHereError(
             f"{scratch} has {free / 2**30:.0f} GiB free; valid: {_LEAST_BYTES / 2**30:.0f} for the images"
         )
     with _network_as_it_was(), _started(scratch) as engine:
@@ -69,13 +69,18 @@ def install(*packages: str) -> None:
     """Installs Debian's packages.
 
     Raises:
-        ComposeError: They can't be.
+        NotHereError: They can't be.
     """
     words = ("apt-get", "-o", "DPkg::Lock::Timeout=120", "install", "--yes", "--no-install-recommends", *packages)
     environment = {"DEBIAN_FRONTEND": "noninteractive"}
+    if not shutil.which("apt-get"):
+        raise NotHereError(f"{', '.join(packages)} can't be installed: no apt-get")
     if run(*words, changes=environment, ok=False).returncode:
-        run("apt-get", "update", changes=environment)
-        run(*words, changes=environment)
+        try:
+            run("apt-get", "update", changes=environment)
+            run(*words, changes=environment)
+        except ComposeError as error:
+            raise NotHereError(str(error)) from None
 
 
 def _install() -> None:
@@ -101,7 +106,7 @@ def _started(scratch: Path) -> Iterator[Engine]:
     try:
         until(f"an answer of dockerd, whose log is {log}", lambda: daemon.poll() is not None or _answers(engine), 60)
         if daemon.poll() is not None:
-            raise ComposeError(f"dockerd ended at once: {log.read_text()[-500:]}")
+            raise NotHereError(f"dockerd ended at once: {log.read_text()[-500:]}")
         yield engine
     finally:
         daemon.terminate()

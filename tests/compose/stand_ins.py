@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from tests.compose.engine import Engine, install
-from tests.compose.programs import ROOT, SAID, ComposeError, compose_program, run
+from tests.compose.programs import ROOT, SAID, ComposeError, NotHereError, compose_program, run
 
 DEBIAN = "fmnist-stand-in-debian:bookworm"
 PYTHON = "fmnist-stand-in-python:bookworm"
@@ -19,14 +19,18 @@ def make_debian(engine: Engine, scratch: Path) -> None:
     """Debian's smallest system as an image, unless it is there from before.
 
     Raises:
-        ComposeError: It can't be made.
+        NotHereError: Debian can't be had.
+        ComposeError: It can't be made an image.
     """
     if engine.docker("images", "--quiet", DEBIAN):
         return
     if not shutil.which("debootstrap"):
         install("debootstrap")
     folder = scratch / "debian"
-    run("debootstrap", "--variant=minbase", "bookworm", folder, timeout_s=900)
+    try:
+        run("debootstrap", "--variant=minbase", "bookworm", folder, timeout_s=900)
+    except ComposeError as error:
+        raise NotHereError(str(error)) from None
     # Whatever a build leaves half done it does anew, so nothing need wait for the disk.
     (folder / "etc/dpkg/dpkg.cfg.d/unsafe-io").write_text("force-unsafe-io\n")
     with subprocess.Popen(["tar", "-C", folder, "-c", "."], stdout=subprocess.PIPE) as packed:
@@ -41,7 +45,10 @@ def build_stand_ins(engine: Engine) -> None:
     """Builds what stands in for the public images that the compose file names.
 
     Raises:
-        ComposeError: It can't be built.
+        NotHereError: They can't be built: a build has no network here, or no file system to work on.
     """
     changes = {**engine.environment, "DEBIAN_IMAGE": DEBIAN}
-    run(str(compose_program()), "--file", _FILE, "build", "--progress", "plain", timeout_s=1800, changes=changes)
+    try:
+        run(str(compose_program()), "--file", _FILE, "build", "--progress", "plain", timeout_s=1800, changes=changes)
+    except ComposeError as error:
+        raise NotHereError(str(error)) from None
