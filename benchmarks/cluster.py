@@ -43,7 +43,7 @@ def settings(options: Options) -> dict[str, Any]:
     return {
         "nodes": [1] if options.quick else [1, 4, 16],
         "trials": options.pick(options.trials, 200, 2),
-        "trials_per_node": 20,
+        "trials_of_one_node": 20,
         "trial_s": TRIAL_S,
         "checkpoint_bytes": _CHECKPOINT_BYTES,
     }
@@ -56,7 +56,7 @@ def run(options: Options, record: Record) -> Result:
     found: dict[int, list[Mapping[str, Any]]] = {}
     for turn in range(times):
         for nodes in chosen["nodes"]:
-            trials = min(chosen["trials"], nodes * chosen["trials_per_node"])
+            trials = chosen["trials"] if nodes > 1 else min(chosen["trials"], chosen["trials_of_one_node"])
             folder = options.out / NAME / f"{nodes}-{time.strftime('%Y%m%d-%H%M%S')}"
             measured = record.once(f"{nodes} nodes {turn}", lambda n=nodes, t=trials, f=folder: measure(n, t, f))  # type: ignore[misc]
             found.setdefault(nodes, []).append(measured)

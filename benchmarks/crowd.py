@@ -12,7 +12,7 @@ _TRIALS = ("trial_params", "trial_values", "trial_intermediate_values", "trial_u
 def fill_mlflow(connection: Any, template: str, target: str, trials: int) -> None:
     """Gives an experiment runs 0 to ``trials`` - 1, each a copy of one of another experiment's trials.
 
-    Run N gets N in hexadecimal as its id, as ``ledgers.write`` says.
+    Their ids are those of ``ledgers.write``.
 
     Args:
         connection: To MLflow's database.
@@ -23,7 +23,8 @@ def fill_mlflow(connection: Any, template: str, target: str, trials: int) -> Non
     _execute(
         connection,
         "CREATE TEMP TABLE copies AS "
-        "SELECT made.number, lpad(to_hex(made.number), 32, '0') AS copy, known.run_uuid AS original "
+        "SELECT made.number, known.run_uuid AS original, "
+        f"'{trials:016x}' || lpad(to_hex(made.number), 16, '0') AS copy "
         f"FROM generate_series(0, {trials - 1}) AS made(number) "
         "JOIN (SELECT run_uuid, row_number() OVER (ORDER BY run_uuid) - 1 AS place, COUNT(*) OVER () AS many "
         f"FROM runs WHERE experiment_id = {int(template)} AND name LIKE 'trial%') AS known "

@@ -26,6 +26,8 @@ def write(path: Path, task: Task, trials: int, study: Mapping[str, Any] | None =
 
     Returns:
         How many events it has.
+
+    A trial's run in MLflow has an id of 16 hexadecimal digits for ``trials`` and 16 for its number.
     """
     body = study or {"name": "simulated", "config": task.config.model_dump(mode="json"), "seed": 0}
     Ledger(path).close()
@@ -57,7 +59,7 @@ def _rows(task: Task, trials: int, study: Mapping[str, Any]) -> Iterator[tuple[f
         result = simulated.result(reports[:passed])
         ending = {"state": "complete" if whole else "pruned", "reason": "", "result": result}
         yield _row(number, "ended", key, 0, **ending)
-        yield _row(number, "run", key, 0, run_id=f"{number:032x}")
+        yield _row(number, "run", key, 0, run_id=f"{trials:016x}{number:016x}")
 
 
 def _row(number: int, kind: str, job: str, place: int, /, **body: Any) -> tuple[float, str, str, int, str]:
