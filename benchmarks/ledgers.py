@@ -40,7 +40,11 @@ def write(path: Path, task: Task, trials: int, study: Mapping[str, Any] | None =
 
 
 def _rows(task: Task, trials: int, study: Mapping[str, Any]) -> Iterator[tuple[float, str, str, int, str]]:
-    """Every third trial goes on at each rung, the others are pruned there; each has a seed, so no two are the same."""
+    """Every third trial goes on at each rung, the others are pruned there; each has a seed, so no two are the same.
+
+    Of the complete ones the best keep their weights, as the driver decides whenever one more is complete.
+    """
+    kept: list[tuple[float, int]] = []
     base = proposers.make(task).ask([], lambda _: 0.0)
     assert isinstance(base, Proposal)
     yield _row(0, "study", "", 0, **study)
@@ -59,6 +63,12 @@ def _rows(task: Task, trials: int, study: Mapping[str, Any]) -> Iterator[tuple[f
         result = simulated.result(reports[:passed])
         ending = {"state": "complete" if whole else "pruned", "reason": "", "result": result}
         yield _row(number, "ended", key, 0, **ending)
+        if whole:
+            yield _row(number, "kept", key, 0)
+            kept = sorted([*kept, (-max(report.val_accuracy for report in reports), number)])
+            for _, worse in kept[task.config.study.keep_models :]:
+                yield _row(number, "dropped", f"trial-{worse:04d}", 0)
+            kept = kept[: task.config.study.keep_models]
         yield _row(number, "run", key, 0, run_id=f"{trials:016x}{number:016x}")
 
 

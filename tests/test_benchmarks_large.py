@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from pathlib import Path
 
 import optuna
 import pytest
 
-from benchmarks import load, scale
+from benchmarks import ledgers, load, scale
 from benchmarks.meters import cpu_s
 from benchmarks.options import Options
-from fmnist_sweep.data import DataSource
+from fmnist_sweep import config as sweeps
+from fmnist_sweep.data import FASHION_MNIST, DataSource
+from fmnist_sweep.ledger import Ledger
+from fmnist_sweep.proposers import Task
+from fmnist_sweep.state import StudyState
 from fmnist_sweep.views.mlflow_client import connect
 
 
@@ -27,6 +32,16 @@ def test_the_processor_time_of_a_parent_has_that_of_its_children() -> None:
     mine = os.times()
     assert cpu_s(parent=os.getpid()) >= mine.user + mine.system + mine.children_user - 0.1
     assert cpu_s(parent=2**30) == 0  # nobody's
+
+
+def test_a_written_ledger_keeps_the_weights_that_the_driver_would(tmp_path: Path) -> None:
+    task = Task(sweeps.load("default")[1], FASHION_MNIST.image_shape, len(FASHION_MNIST.class_names), 0)
+    ledgers.write(tmp_path / "ledger.db", task, 90)
+    with closing(Ledger(tmp_path / "ledger.db")) as ledger:
+        state = StudyState.of(ledger.events())
+    best = {job.key for job in state.ranked()[: task.config.study.keep_models]}
+    assert len(state.trials("complete")) == 10 > len(best)
+    assert {job.key for job in state.trials() if job.kept} == best
 
 
 @pytest.mark.slow
