@@ -149,7 +149,8 @@ class Driver:
         """Puts unfinished jobs and new extras in the queue."""
         for job in list(self.state.jobs.values()):
             if job.state == "complete" and not job.kept and not job.same_as:
-                self._keep(job.key)  # a driver may have been killed just before; what was dropped stays so
+                self._record("kept", job.key)  # a driver may have been killed just before; what was dropped stays so
+        self._drop()
         for job in self.state.unfinished():
             if job.state == "running" and not self._goes_on(job):
                 self._record("held", job.key, job.attempts)
@@ -375,6 +376,10 @@ class Driver:
     def _keep(self, key: str) -> None:
         """Keeps the weights of the lab's nets and of the best trials, and no others."""
         self._record("kept", key)
+        self._drop()
+
+    def _drop(self) -> None:
+        """Removes the weights of trials that are not among the best."""
         best = {job.key for job in self.state.ranked()[: self._task.config.study.keep_models]}
         for job in self.state.trials("complete"):
             if job.kept and job.key not in best:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,7 @@ from fmnist_sweep.home import StudyFolder
 from fmnist_sweep.ledger import Ledger
 from fmnist_sweep.proposers import Past, Proposal, Proposer, Task, Wait, make
 from fmnist_sweep.proposers.base import Excess
-from fmnist_sweep.state import StudyState
+from fmnist_sweep.state import JobRecord, StudyState
 from fmnist_sweep.trial import Extra, ReportTo, RunTrial, TrialJob, TrialResult
 from tests import stand_ins
 
@@ -184,6 +187,38 @@ def test_weights_are_kept_for_the_best_trials_and_the_lab_alone(place: Place) ->
     on_disk = {path.parent.name for path in place.folder.path.glob("jobs/*/weights.npz")}
     assert on_disk == best | {"lab-cnn1", "lab-mlp"}
     assert not list(place.folder.path.glob("jobs/*/checkpoint"))
+
+
+def test_a_driver_that_was_killed_while_it_kept_weights_has_the_rest_done_by_the_next(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever was recorded last, and with no more work than for one trial: a study may have ten thousand of them."""
+    keep, sweep = place.task.config.study.keep_models, place.task.config
+    whole = sweep.model_copy(update={"fidelity": sweep.fidelity.model_copy(update={"pruner": "none"})})
+    (tmp_path / "whole").mkdir()
+    place = Place(tmp_path / "whole", replace(place.task, config=whole))
+    place.drive(12)
+    complete, best = place.state.trials("complete"), {job.key for job in place.state.ranked()[:keep]}
+    assert len(complete) > keep + 1
+    last = complete[-1].key
+    with closing(sqlite3.connect(place.folder.ledger)) as db, db:
+        db.execute("DELETE FROM events WHERE kind = 'dropped'")
+        db.execute("DELETE FROM events WHERE kind = 'kept' AND job = ?", (last,))
+    for job in complete:
+        (place.folder.job(job.key) / "weights.npz").touch()
+    ranked, asked = StudyState.ranked, 0
+
+    def counted(state: StudyState) -> list[JobRecord]:
+        nonlocal asked
+        asked += 1
+        return ranked(state)
+
+    monkeypatch.setattr(StudyState, "ranked", counted)
+    for _ in range(2):
+        assert place.drive(12) == "done"
+        assert {path.parent.name for path in place.folder.path.glob("jobs/*/weights.npz")} == best
+        assert {job.key for job in place.state.trials() if job.kept} == best
+    assert asked <= 4
 
 
 def test_the_lab_is_never_pruned_and_a_twin_is_not_trained_twice(place: Place) -> None:
