@@ -81,6 +81,10 @@ class Driver:
         self.state = StudyState.of(ledger.events())
         self._rungs = pruning.Rungs(self.state.trials(), task.config.fidelity.price)
         self._queue: list[str] = []
+        self._twins: dict[tuple[str, bool], str] = {}  # the job that has the result, by fingerprint and whether a final
+        self._sharing: list[str] = []  # jobs that wait for another's result
+        for job in self.state.jobs.values():
+            self._know(job)
         self._running: dict[str, float] = {}  # key -> monotonic deadline for its next sign of life
         self._heard: dict[str, int] = {}  # key -> place of the last report that its worker at work was answered for
         self._deaths: dict[tuple[str, bool], int] = {}  # by job, and whether its node was lost with it
@@ -231,7 +235,7 @@ class Driver:
     ) -> None:
         """Records a new job; one that is known under another name shares that one's result."""
         print_ = fingerprint(arch, train)
-        twin = next((job.key for job in self.state.jobs.values() if _shares(job, kind, print_)), "")
+        twin = self._twins.get((print_, kind == "final"), "")
         self._record(
             "asked",
             key,
@@ -244,18 +248,27 @@ class Driver:
             report_at=report_at,
             same_as=twin,
         )
+        self._know(self.state.jobs[key])
         if not twin:
             self._queue.append(key)
 
+    def _know(self, job: JobRecord) -> None:
+        """Lets later jobs of the same fingerprint share the result of ``job``; finals keep other weights."""
+        if not job.same_as:
+            self._twins.setdefault((job.fingerprint, job.kind == "final"), job.key)
+        elif job.state not in ENDED:
+            self._sharing.append(job.key)
+
     def _settle_shared(self) -> None:
         """Gives jobs that share another's result that result, once it is there."""
-        for job in list(self.state.unfinished()):
-            twin = self.state.jobs.get(job.same_as)
+        for key in list(self._sharing):
+            twin = self.state.jobs.get(self.state.jobs[key].same_as)
             if twin is None or twin.state not in ENDED:
                 continue
             for report in twin.reports:
-                self._record("report", job.key, report.place, **report.body)
-            self._end(job.key, twin.state, f"the same net as {twin.key}", twin.result)
+                self._record("report", key, report.place, **report.body)
+            self._end(key, twin.state, f"the same net as {twin.key}", twin.result)
+            self._sharing.remove(key)
 
     # --- one job
 
@@ -385,11 +398,6 @@ class Driver:
             if job.kept and job.key not in best:
                 self._record("dropped", job.key)
                 (self._folder.job(job.key) / "weights.npz").unlink(missing_ok=True)
-
-
-def _shares(job: JobRecord, kind: Kind, print_: str) -> bool:
-    """Whether a new job of that fingerprint may share the result of ``job``; finals keep other weights."""
-    return job.fingerprint == print_ and not job.same_as and (kind == "final") == (job.kind == "final")
 
 
 def _past(job: JobRecord, price: float) -> Past:
