@@ -13,7 +13,6 @@ from fmnist_sweep import config
 from fmnist_sweep.errors import UsageError
 from fmnist_sweep.proposers import Past, Proposal, Proposer, Task, make
 from fmnist_sweep.proposers.base import Standing
-from fmnist_sweep.proposers.optuna import _value, level
 from fmnist_sweep.schema import Sampler
 from tests.stand_ins import CLASSES, SHAPE, proposals, reports_of, task
 
@@ -158,45 +157,6 @@ def test_a_model_learns_and_random_draws_do_not(sampler: Sampler, learns: bool) 
             return tuple(1 - score for score in super().scores(proposal))
 
     assert (Sweeping(make(wide(sampler))).go_on(15) != Other(make(wide(sampler))).go_on(15)) == learns
-
-
-def stood(scores: Sequence[tuple[float, ...]], proposal: Proposal) -> list[Past]:
-    return [Past(proposal, "stopped", each, None) for each in scores]
-
-
-def test_a_model_learns_from_the_latest_point_that_enough_trials_came_to() -> None:
-    proposal = replace(proposals()[0], drawn={"depth": 1, "filters": 8})  # three trials are enough
-    assert level([]) == 0
-    assert level(stood([(0.5,), (0.5,)], proposal)) == 0
-    assert level(stood([(0.5, 0.6, 0.7)] * 2 + [(0.5,)], proposal)) == 0
-    assert level(stood([(0.5, 0.6, 0.7)] * 2 + [(0.5, 0.6)], proposal)) == 1
-    assert level(stood([(0.5, 0.6, 0.7)] * 3 + [()] * 9, proposal)) == 2
-    assert level(stood([()] * 9, proposal)) == 0
-
-
-def test_a_model_does_not_take_the_first_complete_trials_for_the_best() -> None:
-    """Nets of three blocks are the best at the first rung; those few that went on to the end are of one block."""
-    drawn: list[Proposal] = []
-    while len(drawn) < 40:
-        proposal = make(wide("random")).ask([Past(it, "running", (), None) for it in drawn], lambda _: 0.0)
-        assert isinstance(proposal, Proposal)
-        drawn.append(proposal)
-    shallow = [it for it in drawn if len(it.arch.blocks) == 1][:4]
-    past = [
-        Past(it, "complete", (0.6, 0.7, 0.75), 0.75)
-        if it in shallow
-        else Past(it, "stopped", (0.5 + 0.1 * len(it.arch.blocks),), None)
-        for it in drawn
-    ]
-    found = [make(replace(wide("tpe"), seed=seed)).ask(past, lambda _: 0.0) for seed in range(30)]
-    depths = [len(it.arch.blocks) for it in found if isinstance(it, Proposal)]
-    assert depths.count(3) > 2 * depths.count(1)
-
-
-def test_a_diverged_trial_is_the_worst_whatever_it_promised() -> None:
-    drawn = [replace(it, drawn={"depth": number + 1}) for number, it in enumerate(proposals()[:4])]
-    past = [Past(it, "stopped", (0.5,), None) for it in drawn[:3]] + [Past(drawn[3], "complete", (0.9, 0.1), 0.0)]
-    assert [_value(each, level(past)) for each in past] == [0.5, 0.5, 0.5, 0.0]
 
 
 def test_a_grid_needs_a_finite_space() -> None:

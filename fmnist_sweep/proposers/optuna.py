@@ -37,10 +37,6 @@ class OptunaProposer:
 
     The study is put together anew for each proposal, with every trial as it stands, since a trial that
     was stopped may be taken up again; and the sampler is made anew from the seed and the trial's number.
-
-    The sampler learns from one report point at a time, the latest one that enough trials have come to (``level``), and
-    what a trial scored there is its value, however far it went since. Told of complete trials as they ended, it would
-    put the few that happened to be promoted first before all others, and look for their like.
     """
 
     def __init__(self, task: Task, sampler: Sampler) -> None:
@@ -55,8 +51,7 @@ class OptunaProposer:
         """
         study = optuna.create_study(direction="maximize")
         told = [self._told(number, earlier) for number, earlier in enumerate(past)]
-        at = level(past)
-        study.add_trials([self._frozen(it, at) for it in _telling(told)])
+        study.add_trials([self._frozen(it) for it in _telling(told)])
         known = {it.fingerprint for it in told}
         over_limits = 0
         for turn in range(_TRIES):
@@ -88,15 +83,13 @@ class OptunaProposer:
             known = self._known[number] = _Told(earlier, earlier.proposal.fingerprint)
         return known
 
-    def _frozen(self, told: _Told, at: int) -> FrozenTrial:
+    def _frozen(self, told: _Told) -> FrozenTrial:
         """An earlier trial as Optuna knows it; made for those alone that it is told of, as that takes a while."""
-        if told.frozen is None or told.level != at:
+        if told.frozen is None:
             task, earlier = self._task, told.past
-            value = _value(earlier, at)
-            told.level = at
             told.frozen = optuna.create_trial(
-                state=_STATES[earlier.standing] if value is None else TrialState.COMPLETE,
-                value=value,
+                state=_STATES[earlier.standing],
+                value=earlier.value if earlier.standing == "complete" else None,
                 params=earlier.proposal.drawn,
                 distributions=distributions(
                     task.config, earlier.proposal.drawn, input_shape=task.input_shape, classes=task.classes
@@ -117,31 +110,11 @@ class OptunaProposer:
 
 @dataclass(slots=True)
 class _Told:
-    """An earlier trial; ``frozen`` is how Optuna knows it at ``level``, once it has been told of it."""
+    """An earlier trial; ``frozen`` is how Optuna knows it, once it has been told of it."""
 
     past: Past
     fingerprint: str
     frozen: FrozenTrial | None = None
-    level: int = 0
-
-
-def level(past: Sequence[Past]) -> int:
-    """The report point that a model learns from: the latest that more trials have come to than they have parameters.
-
-    That is how BOHB chooses its budget (Falkner, Klein and Hutter, 2018, section 3.2); the first point where none has.
-    """
-    needed = 1 + max((len(earlier.proposal.drawn) for earlier in past), default=0)
-    came = sorted((len(earlier.scores) for earlier in past), reverse=True)
-    return max(0, came[needed - 1] - 1) if len(came) >= needed else 0
-
-
-def _value(earlier: Past, at: int) -> float | None:
-    """What a trial is worth to a model of report point ``at``; None where that is not known, or nothing to learn."""
-    if earlier.standing in ("failed", "infeasible"):
-        return None
-    if earlier.standing == "complete" and (not earlier.value or len(earlier.scores) <= at + 1):
-        return earlier.value  # at its last point, or diverged wherever that was
-    return earlier.scores[at] if len(earlier.scores) > at else None
 
 
 def _telling(told: Sequence[_Told]) -> Sequence[_Told]:
