@@ -12,6 +12,7 @@ from keras import layers
 
 from fmnist_sweep.arch import ArchSpec, BatchNorm, Pooling, Precision
 from fmnist_sweep.errors import ExportError
+from fmnist_sweep.fused import FusedBatchNormalization, FusedDropout
 
 _KERAS_BATCH_NORM_MOMENTUM = 0.99
 
@@ -29,13 +30,35 @@ class Net:
     logits: Any
 
 
-def build(arch: ArchSpec, precision: Precision = "float32", name: str = "net") -> Net:
+@dataclass(frozen=True, slots=True)
+class _Kit:
+    """What the layers have in common: their dtype policy, and Keras' own layers or the fused ones for training."""
+
+    policy: Any
+    fused: bool
+
+    def batch_norm(self, name: str) -> Any:
+        kind = FusedBatchNormalization if self.fused else layers.BatchNormalization
+        return kind(name=name, dtype=self.policy)
+
+    def dropout(self, rate: float, name: str) -> Any:
+        return (FusedDropout if self.fused else layers.Dropout)(rate, name=name, dtype=self.policy)
+
+
+def build(arch: ArchSpec, precision: Precision = "float32", name: str = "net", *, fused: bool = False) -> Net:
     """Builds the net that ``arch`` describes, with fresh weights from Keras' global seed.
 
     The model takes raw pixels (0 to 255) and scales them itself, so whoever uses it later can't
     forget to. The softmax is computed in float32 whatever the precision.
+
+    Args:
+        arch: The net.
+        precision: Of all but the softmax.
+        name: Of the model.
+        fused: For training: the layers of ``fused``, which no saved model may hold. The weights are the same.
     """
     policy = keras.dtype_policies.DTypePolicy(precision)
+    kit = _Kit(policy, fused)
     raw = keras.Input(arch.input_shape, name="image")  # (batch, height, width, channels), 0-255
     x = layers.Rescaling(1 / 255, name="scale", dtype=policy)(raw)
     for place, block in enumerate(arch.blocks, start=1):
@@ -43,9 +66,9 @@ def build(arch: ArchSpec, precision: Precision = "float32", name: str = "net") -
             label = f"block{place}_conv{turn}"
             conv = layers.Conv2D(block.filters, block.kernel_size, padding="same", name=label, dtype=policy)
             pool = _pool(block.pooling, f"block{place}_pool", policy) if turn == block.convs else None
-            x = _activated(conv(x), arch.batch_norm, label, policy, pool)  # (batch, h, w, filters), h and w halved
+            x = _activated(conv(x), arch.batch_norm, label, kit, pool)  # (batch, h, w, filters), h and w halved
         if block.dropout:
-            x = layers.Dropout(block.dropout, name=f"block{place}_dropout", dtype=policy)(x)
+            x = kit.dropout(block.dropout, f"block{place}_dropout")(x)
     if arch.head == "global_average":
         x = layers.GlobalAveragePooling2D(name="head", dtype=policy)(x)  # (batch, filters)
     else:
@@ -53,12 +76,12 @@ def build(arch: ArchSpec, precision: Precision = "float32", name: str = "net") -
     for place, units in enumerate(arch.dense, start=1):
         label = f"dense{place}"
         dense = layers.Dense(units, name=label, dtype=policy)(x)
-        x = _activated(dense, arch.batch_norm if arch.bn_dense else "none", label, policy)  # (batch, units)
+        x = _activated(dense, arch.batch_norm if arch.bn_dense else "none", label, kit)  # (batch, units)
         if arch.dense_dropout:
-            x = layers.Dropout(arch.dense_dropout, name=f"{label}_dropout", dtype=policy)(x)
+            x = kit.dropout(arch.dense_dropout, f"{label}_dropout")(x)
     x = layers.Dense(arch.classes, name="logits", dtype=policy)(x)  # (batch, classes)
     if arch.bn_logits:
-        x = layers.BatchNormalization(name="logits_bn", dtype=policy)(x)
+        x = kit.batch_norm("logits_bn")(x)
     probabilities = layers.Activation("softmax", name="probabilities", dtype="float32")(x)
     return Net(keras.Model(raw, probabilities, name=name), keras.Model(raw, x, name=f"{name}_logits"))
 
@@ -69,7 +92,7 @@ def _pool(kind: Pooling, name: str, policy: Any) -> Any:
     return {"max": layers.MaxPooling2D, "average": layers.AveragePooling2D}[kind](2, name=name, dtype=policy)
 
 
-def _activated(x: Any, placement: BatchNorm, label: str, policy: Any, pool: Any = None) -> Any:
+def _activated(x: Any, placement: BatchNorm, label: str, kit: _Kit, pool: Any = None) -> Any:
     """ReLU, with BatchNorm where ``placement`` says, and ``pool``.
 
     The largest of four values is the same before and after ReLU, so where nothing stands between the two, the
@@ -78,12 +101,12 @@ def _activated(x: Any, placement: BatchNorm, label: str, policy: Any, pool: Any 
     if placement == "after_pooling" and pool is not None:
         x, pool = pool(x), None
     if placement in ("before_activation", "after_pooling"):
-        x = layers.BatchNormalization(name=f"{label}_bn", dtype=policy)(x)
+        x = kit.batch_norm(f"{label}_bn")(x)
     if isinstance(pool, layers.MaxPooling2D) and placement != "after_activation":
         x, pool = pool(x), None
-    x = layers.ReLU(name=f"{label}_relu", dtype=policy)(x)
+    x = layers.ReLU(name=f"{label}_relu", dtype=kit.policy)(x)
     if placement == "after_activation":
-        x = layers.BatchNormalization(name=f"{label}_bn", dtype=policy)(x)
+        x = kit.batch_norm(f"{label}_bn")(x)
     return x if pool is None else pool(x)
 
 

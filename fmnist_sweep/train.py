@@ -25,6 +25,7 @@ from fmnist_sweep.arch import ArchSpec, TrainSpec
 from fmnist_sweep.augment import augmented
 from fmnist_sweep.data import Split
 from fmnist_sweep.errors import Diverged
+from fmnist_sweep.fused import FusedAdam, FusedAdamW
 from fmnist_sweep.trial import Keep, Report, ReportTo
 
 _SCORE_BATCH = 100
@@ -78,7 +79,7 @@ class Training:
     def __init__(self, arch: ArchSpec, spec: TrainSpec, split: Split) -> None:
         keras.utils.set_random_seed(spec.seed)
         self.spec = spec
-        self.net = nets.build(arch, spec.precision)
+        self.net = nets.build(arch, spec.precision, fused=True)
         self.images = tf.constant(split.train_images)
         self.labels = tf.constant(split.train_labels)
         self.validation = (tf.constant(split.validation_images), tf.constant(split.validation_labels))
@@ -335,8 +336,8 @@ def _optimizer(spec: TrainSpec, steps: int) -> Any:
     if spec.optimizer == "sgd":
         return keras.optimizers.SGD(rate, momentum=spec.momentum, nesterov=spec.momentum > 0)
     if spec.optimizer == "adamw":
-        return keras.optimizers.AdamW(rate, weight_decay=spec.weight_decay)
-    return keras.optimizers.Adam(rate)
+        return FusedAdamW(rate, weight_decay=spec.weight_decay)
+    return FusedAdam(rate)
 
 
 def _peak_bytes() -> int:
