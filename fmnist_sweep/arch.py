@@ -16,6 +16,7 @@ from fmnist_sweep import checks
 from fmnist_sweep.errors import SpecError
 
 Pooling = Literal["max", "average", "none"]
+PoolAfter = Literal["last", "first"]
 BatchNorm = Literal["none", "before_activation", "after_activation", "after_pooling"]
 Head = Literal["flatten", "global_average"]
 Optimizer = Literal["adam", "adamw", "sgd"]
@@ -29,14 +30,16 @@ KERNEL_SIZES = (1, 3, 5, 7)
 
 @dataclass(frozen=True, slots=True)
 class BlockSpec:
-    """One block: ``convs`` times (convolution, ReLU), then pooling by 2, then dropout.
+    """One block: ``convs`` times (convolution, ReLU), with pooling by 2 after one of them, then dropout.
 
     Attributes:
         filters: Filters of each convolution, 8 to 256.
         kernel_size: Side of the square kernel in pixels: 1, 3, 5 or 7; padding keeps the size.
-        convs: Convolutions before the pooling, 1 to 3.
+        convs: Convolutions, 1 to 3.
         pooling: ``max`` or ``average`` over 2x2 with stride 2, or ``none``.
-        dropout: Share of the values that dropout sets to zero after the pooling, 0 to below 1.
+        dropout: Share of the values that dropout sets to zero at the block's end, 0 to below 1.
+        pool_after: Of several convolutions, which is pooled: the ``last``, or the ``first``, so that the others work
+            on a quarter of the pixels.
     """
 
     filters: int
@@ -44,6 +47,7 @@ class BlockSpec:
     convs: int = 1
     pooling: Pooling = "max"
     dropout: float = 0.0
+    pool_after: PoolAfter = "last"
 
     def __post_init__(self) -> None:
         checks.whole("filters", self.filters, MIN_FILTERS, MAX_FILTERS)
@@ -51,7 +55,17 @@ class BlockSpec:
         checks.whole("convs", self.convs, 1, 3)
         checks.one_of("pooling", self.pooling, get_args(Pooling))
         checks.real("dropout", self.dropout, 0.0, 1.0, open_high=True)
+        checks.one_of("pool_after", self.pool_after, get_args(PoolAfter))
         _as_floats(self, "dropout")
+        if self.convs == 1 or self.pooling == "none":  # the same net, which has one name
+            object.__setattr__(self, "pool_after", "last")
+
+    @property
+    def pooled(self) -> int:
+        """Which of the convolutions is pooled, counted from 1; 0 where none is."""
+        if self.pooling == "none":
+            return 0
+        return 1 if self.pool_after == "first" else self.convs
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +176,8 @@ class ArchSpec:
             notes.append(f" k{_same([block.kernel_size for block in self.blocks])}")
         if any(block.convs != 1 for block in self.blocks):
             notes.append(f" x{_same([block.convs for block in self.blocks])}")
+        if any(block.pool_after == "first" for block in self.blocks):
+            notes.append(" pooled first")
         if any(block.pooling == "average" for block in self.blocks):
             notes.append(" avg")
         return "".join(notes)
@@ -185,6 +201,7 @@ class TrainSpec:
         epochs: Passes over the training images.
         flip: Mirror each image left to right with probability one half.
         shift: Move each image by up to this many pixels each way, each image by its own amount.
+        cutout: Side of a square, in pixels, that is blackened in each image, at a place of its own.
         label_smoothing: Share of the target spread evenly over all classes.
         weight_decay: For ``adamw`` alone.
         momentum: For ``sgd`` alone.
@@ -204,6 +221,7 @@ class TrainSpec:
     momentum: float = 0.0
     precision: Precision = "float32"
     seed: int = 0
+    cutout: int = 0
 
     def __post_init__(self) -> None:
         checks.one_of("optimizer", self.optimizer, get_args(Optimizer))
@@ -213,6 +231,7 @@ class TrainSpec:
         checks.whole("epochs", self.epochs, 1, 10_000)
         checks.flag("flip", self.flip)
         checks.whole("shift", self.shift, 0, 64)
+        checks.whole("cutout", self.cutout, 0, 64)
         checks.real("label_smoothing", self.label_smoothing, 0.0, 0.9)
         checks.real("weight_decay", self.weight_decay, 0.0, 10.0)
         checks.real("momentum", self.momentum, 0.0, 1.0, open_high=True)
@@ -243,8 +262,13 @@ class TrainSpec:
 
 
 def fingerprint(arch: ArchSpec, train: TrainSpec) -> str:
-    """16 hexadecimal digits that name this net trained this way, the same on every machine."""
-    text = json.dumps({"arch": arch.to_dict(), "train": train.to_dict()}, sort_keys=True, separators=(",", ":"))
+    """16 hexadecimal digits that name this net trained this way, the same on every machine and in every release."""
+    recipe, net = train.to_dict(), arch.to_dict()
+    for values, key, default in ((recipe, "cutout", 0), *((block, "pool_after", "last") for block in net["blocks"])):
+        if values[key] == default:  # a key that came later counts where it says something
+            del values[key]
+    said = {"arch": net, "train": recipe}
+    text = json.dumps(said, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -257,6 +281,7 @@ def contract_params(arch: ArchSpec, train: TrainSpec) -> dict[str, str | int | f
         "kernel_size": _same([block.kernel_size for block in blocks]),
         "convs_per_block": _same([block.convs for block in blocks]),
         "pooling": _same([block.pooling for block in blocks]),
+        "pool_after": _same([block.pool_after for block in blocks]),
         "batch_norm": arch.batch_norm,
         "bn_dense": str(arch.bn_dense).lower(),
         "bn_logits": str(arch.bn_logits).lower(),
@@ -271,6 +296,7 @@ def contract_params(arch: ArchSpec, train: TrainSpec) -> dict[str, str | int | f
         "epochs": train.epochs,
         "flip": str(train.flip).lower(),
         "shift": train.shift,
+        "cutout": train.cutout,
         "label_smoothing": train.label_smoothing,
         "weight_decay": train.weight_decay,
         "momentum": train.momentum,

@@ -66,7 +66,7 @@ def layers(arch: ArchSpec) -> Iterator[LayerCost]:
             weights = block.kernel_size**2 * channels * block.filters
             channels = block.filters
             yield LayerCost("conv", (height, width, channels), weights + channels, 2 * weights * height * width)
-            for name in _behind(arch, block, last=turn == block.convs):
+            for name in _behind(arch, block, pooled=turn == block.pooled):
                 if name == "pool":
                     height, width = height // 2, width // 2
                 yield LayerCost(name, (height, width, channels), 4 * channels if name == "batch_norm" else 0, 0)
@@ -88,9 +88,9 @@ def layers(arch: ArchSpec) -> Iterator[LayerCost]:
     yield LayerCost("softmax", (arch.classes,), 0, 0)
 
 
-def _behind(arch: ArchSpec, block: BlockSpec, last: bool) -> list[str]:
+def _behind(arch: ArchSpec, block: BlockSpec, pooled: bool) -> list[str]:
     """The layers between a convolution and what follows, in the model's own order; see ``model.build``."""
-    pool = ["pool"] if last and block.pooling != "none" else []
+    pool = ["pool"] if pooled else []
     if arch.batch_norm == "after_pooling":
         return [*pool, "batch_norm", "relu"]
     if arch.batch_norm == "after_activation":

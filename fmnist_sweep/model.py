@@ -65,7 +65,7 @@ def build(arch: ArchSpec, precision: Precision = "float32", name: str = "net", *
         for turn in range(1, block.convs + 1):
             label = f"block{place}_conv{turn}"
             conv = layers.Conv2D(block.filters, block.kernel_size, padding="same", name=label, dtype=policy)
-            pool = _pool(block.pooling, f"block{place}_pool", policy) if turn == block.convs else None
+            pool = _pool(block.pooling, f"block{place}_pool", policy) if turn == block.pooled else None
             x = _activated(conv(x), arch.batch_norm, label, kit, pool)  # (batch, h, w, filters), h and w halved
         if block.dropout:
             x = kit.dropout(block.dropout, f"block{place}_dropout")(x)

@@ -16,12 +16,12 @@ Sampler = Literal["tpe", "random", "grid"]
 Pruner = Literal["asha", "median", "none"]
 Scalar = bool | int | float | str
 
-BLOCK_KEYS = ("filters", "kernel_size", "convs", "pooling", "dropout")
+BLOCK_KEYS = ("filters", "kernel_size", "convs", "pooling", "dropout", "pool_after")
 ARCH_KEYS = ("depth", *BLOCK_KEYS, "batch_norm", "bn_dense", "bn_logits", "head", "dense_units", "dense_dropout")
 TRAIN_KEYS = tuple(field.name for field in fields(TrainSpec))
 WHOLE_KEYS = (
     *("depth", "filters", "kernel_size", "convs", "dense_units"),
-    *("batch_size", "epochs", "shift", "seed"),
+    *("batch_size", "epochs", "shift", "seed", "cutout"),
 )
 SPACE_KEYS = (*ARCH_KEYS, *TRAIN_KEYS)
 

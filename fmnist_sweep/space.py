@@ -33,6 +33,7 @@ _DEFAULTS: dict[str, Scalar] = {
     "kernel_size": 3,
     "convs": 1,
     "pooling": "max",
+    "pool_after": "last",
     "dropout": 0.0,
     "batch_norm": "none",
     "bn_dense": False,
@@ -64,7 +65,9 @@ def sample(
     blocks = []
     height, width, _ = input_shape
     for place in range(1, depth + 1):
-        values: dict[str, Any] = {key: walk.value(key, place) for key in BLOCK_KEYS}
+        values: dict[str, Any] = {key: walk.value(key, place) for key in BLOCK_KEYS if key != "pool_after"}
+        if values["convs"] > 1 and values["pooling"] != "none":
+            values["pool_after"] = walk.value("pool_after", place)
         if min(height, width) < 2:  # nothing left to pool
             values["pooling"] = "none"
         elif values["pooling"] != "none":

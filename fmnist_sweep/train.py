@@ -225,9 +225,9 @@ class Training:
     def _one_step(self, images: Any, labels: Any) -> Any:
         """One optimizer step on uint8 (batch, h, w, c) and (batch,) -> float32 (loss sum, correct, images)."""
         pixels = tf.cast(images, tf.float32)
-        if self.spec.flip or self.spec.shift:
+        if self.spec.flip or self.spec.shift or self.spec.cutout:
             draw = tf.stack([tf.constant(self.spec.seed, tf.int64), tf.cast(self.optimizer.iterations, tf.int64)])
-            pixels = augmented(pixels, draw, flip=self.spec.flip, shift=self.spec.shift)
+            pixels = augmented(pixels, draw, flip=self.spec.flip, shift=self.spec.shift, cutout=self.spec.cutout)
         model = self.net.logits
         with tf.GradientTape() as tape:
             logits = tf.cast(model(pixels, training=True), tf.float32)  # (batch, classes)

@@ -45,6 +45,7 @@ def blocks(pooling: st.SearchStrategy[Any]) -> st.SearchStrategy[BlockSpec]:
         filters=st.integers(MIN_FILTERS, MAX_FILTERS),
         kernel_size=st.sampled_from(KERNEL_SIZES),
         convs=st.integers(1, 3),
+        pool_after=st.sampled_from(["last", "first"]),
         pooling=pooling,
         dropout=DROPOUT,
     )
@@ -85,6 +86,7 @@ def trains(draw: st.DrawFn) -> TrainSpec:
         batch_size=draw(st.integers(1, 65_536)),
         epochs=draw(st.integers(1, 10_000)),
         flip=draw(st.booleans()),
+        cutout=draw(st.integers(0, 64)),
         shift=draw(st.integers(0, 64)),
         label_smoothing=draw(st.floats(0.0, 0.9)),
         weight_decay=draw(st.floats(0.0, 10.0)) if optimizer == "adamw" else 0.0,

@@ -39,6 +39,7 @@ def refusal(kind: type, values: dict[str, Any]) -> str:
         ("kernel_size", (0, 2, 9, "3", 3.0, True), "1, 3, 5, 7"),
         ("convs", (0, 4), "a whole number from 1 to 3"),
         ("pooling", ("min", None, []), "'max', 'average', 'none'"),
+        ("pool_after", ("second", 1, None), "'last', 'first'"),
         ("dropout", (-0.1, 1.0, 1, float("nan"), float("inf"), 10**400, "0.5", True), SHARE),
     ],
 )
@@ -75,6 +76,7 @@ def test_nets(field: str, values: tuple[Any, ...], valid: str) -> None:
         ("epochs", (0, 10_001, False), "a whole number from 1 to 10000"),
         ("flip", (1, "true"), "true, false"),
         ("shift", (-1, 65), "a whole number from 0 to 64"),
+        ("cutout", (-1, 65, 1.0), "a whole number from 0 to 64"),
         ("label_smoothing", (-0.1, 0.91), "a number from 0 to 0.9"),
         ("weight_decay", (-1, 11), "a number from 0 to 10"),
         ("momentum", (-0.1, 1.0), SHARE),
@@ -174,6 +176,14 @@ def test_equal_specs_have_equal_fingerprints_whatever_the_type_of_their_numbers(
 def test_a_fingerprint_never_changes() -> None:
     cnn3 = net(BlockSpec(32), BlockSpec(64), BlockSpec(128), dense=(512,))
     assert fingerprint(cnn3, TrainSpec()) == "e513602431e0b5a0"
+
+
+def test_what_is_pooled_where_there_is_no_choice_is_one_net() -> None:
+    for values in ({"convs": 1}, {"convs": 3, "pooling": "none"}):
+        assert BlockSpec(8, pool_after="first", **values) == BlockSpec(8, **values)
+    assert [BlockSpec(8, convs=3, pool_after=place).pooled for place in ("first", "last")] == [1, 3]
+    assert BlockSpec(8, convs=3, pooling="none").pooled == 0
+    assert net(BlockSpec(8, convs=2, pool_after="first")).short == "1x conv 8 x2 pooled first"
 
 
 def test_a_seed_is_all_that_with_seed_changes() -> None:

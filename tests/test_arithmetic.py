@@ -21,6 +21,9 @@ NETS = {
     "dropout": ArchSpec(SHAPE, 10, (BlockSpec(8, dropout=0.25),), dense=(16,), dense_dropout=0.5),
     "BatchNorm before": ArchSpec(SHAPE, 10, SMALL, "before_activation", dense=(16,)),
     "BatchNorm after": ArchSpec(SHAPE, 10, SMALL, "after_activation", dense=(16,)),
+    "pooled first": ArchSpec(
+        SHAPE, 10, (BlockSpec(8, convs=3, pool_after="first"), BlockSpec(16, convs=2)), "before_activation"
+    ),
     "BatchNorm after pooling": ArchSpec(SHAPE, 10, (BlockSpec(8, convs=2), *SMALL), "after_pooling", True, dense=(16,)),
     "average pooling": ArchSpec(SHAPE, 10, (BlockSpec(8, pooling="average"),), "before_activation"),
     "average, then BatchNorm": ArchSpec(SHAPE, 10, (BlockSpec(8, pooling="average"),), "after_pooling"),

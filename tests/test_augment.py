@@ -9,12 +9,15 @@ from numpy.typing import NDArray
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 
-def augmented(images: NDArray[np.float32], seed: int, *, flip: bool = False, shift: int = 0) -> NDArray[np.float32]:
+def augmented(
+    images: NDArray[np.float32], seed: int, *, flip: bool = False, shift: int = 0, cutout: int = 0
+) -> NDArray[np.float32]:
     import tensorflow as tf
 
     from fmnist_sweep.augment import augmented as ours
 
-    return np.asarray(ours(tf.constant(images), tf.constant([7, seed], tf.int64), flip=flip, shift=shift))
+    draw = tf.constant([7, seed], tf.int64)
+    return np.asarray(ours(tf.constant(images), draw, flip=flip, shift=shift, cutout=cutout))
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +44,25 @@ def test_shifts_each_image_by_its_own_amount(images: NDArray[np.float32]) -> Non
     assert len(amounts) > 10
 
 
+@pytest.mark.parametrize("side", [1, 4, 5])
+def test_cuts_a_square_out_of_each_image_at_its_own_place(images: NDArray[np.float32], side: int) -> None:
+    found = augmented(images, 2, cutout=side)
+    corners, sizes = set(), set()
+    for new, old in zip(found, images, strict=True):
+        rows, columns = np.nonzero((new != old)[..., 0])
+        box = new[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+        assert not box.any()
+        assert len(rows) == box.size
+        corners.add((rows.min(), columns.min()))
+        sizes.add(box.shape[:2])
+    assert len(corners) > 20
+    assert (side, side) in sizes
+    assert max(max(size) for size in sizes) == side
+    assert side == 1 or min(min(size) for size in sizes) < side  # over the border
+
+
 def test_is_a_pure_function_of_the_draw(images: NDArray[np.float32]) -> None:
-    once, again, other = (augmented(images, seed, flip=True, shift=1) for seed in (3, 3, 4))
+    once, again, other = (augmented(images, seed, flip=True, shift=1, cutout=3) for seed in (3, 3, 4))
     assert np.array_equal(once, again)
     assert not np.array_equal(once, other)
 

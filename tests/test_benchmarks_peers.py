@@ -31,7 +31,11 @@ SHAPE, CLASSES = FASHION_MNIST.image_shape, len(FASHION_MNIST.class_names)
 def test_the_natural_net_is_the_products(name: str) -> None:
     import keras
 
-    blocks = (BlockSpec(8, dropout=0.25), BlockSpec(16, convs=2, pooling="average"))
+    blocks = (
+        BlockSpec(8, dropout=0.25),
+        BlockSpec(16, convs=2, pooling="average"),
+        BlockSpec(8, convs=2, pool_after="first"),
+    )
     others = {
         "after": ArchSpec(SHAPE, CLASSES, blocks, "after_activation", head="global_average"),
         "pooled": ArchSpec(SHAPE, CLASSES, blocks, "after_pooling", True, dense=(32,), dense_dropout=0.5),

@@ -25,6 +25,8 @@ kernel_size = { choices = [1, 3, 5, 7] }
 convs = { low = 1, high = 3, per = "block" }
 pooling = { choices = ["max", "average", "none"], per = "block" }
 dropout = { low = 0.0, high = 0.75, per = "block" }
+pool_after = { choices = ["first", "last"] }
+cutout = { choices = [0, 6] }
 batch_norm = { choices = ["none", "before_activation"] }
 bn_dense = { choices = [false, true] }
 bn_logits = { choices = [false, true] }
@@ -90,7 +92,8 @@ def check(of: SweepConfig, arch: ArchSpec, train: TrainSpec) -> None:
     for key, entry in of.space.items():
         if key in BLOCK_KEYS:
             for place, block in enumerate(arch.blocks):
-                off = key == "pooling" and block.pooling == "none"
+                off = key in ("pooling", "pool_after") and block.pooling == "none"
+                off = off or (key == "pool_after" and block.convs == 1)
                 assert off or within(getattr(block, key), entry, place)
         elif key in TRAIN_KEYS:
             owner = {"weight_decay": "adamw", "momentum": "sgd"}.get(key, train.optimizer)
@@ -130,6 +133,7 @@ def test_what_cannot_matter_is_not_drawn(seed: int) -> None:
     for name, matters in {
         "head": bool(arch.blocks),
         "kernel_size": bool(arch.blocks),
+        "pool_after": any(block.convs > 1 and block.pooling != "none" for block in arch.blocks),
         "dense_dropout": dense,
         "bn_dense": dense and normalised,
         "bn_logits": normalised,

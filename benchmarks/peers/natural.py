@@ -23,7 +23,7 @@ def compiled(arch: ArchSpec, *, steps_per_execution: int = 1) -> Any:
         for turn in range(1, block.convs + 1):
             relu = "relu" if arch.batch_norm == "none" else None
             model.add(layers.Conv2D(block.filters, block.kernel_size, padding="same", activation=relu))
-            last = turn == block.convs and block.pooling != "none"
+            last = turn == block.pooled
             pool = layers.MaxPooling2D(2) if block.pooling == "max" else layers.AveragePooling2D(2)
             _normalise(model, arch.batch_norm, [pool] if last else [])
         if block.dropout:
