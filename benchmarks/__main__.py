@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from fmnist_sweep.errors import SweepError
 # By name: the module, and what it answers.
 BENCHMARKS = {
     "throughput": ("throughput", "how many images a second do two workers train, beside Keras' fit with all cores?"),
+    "layers": ("layers", "what do the fused BatchNorm, dropout and Adam save, beside Keras' own?"),
     "sweep": ("sweep", "50 trials of the default sweep beside Optuna with Keras, and KerasTuner"),
     "fidelity": ("fidelity", "what does a short training say of a full one? Rung schedules replayed on real curves"),
     "noise": ("noise", "how noisy is a score at a rung, and how much less is that of averaged weights?"),
@@ -37,6 +39,7 @@ BENCHMARKS = {
 def main(words: Sequence[str]) -> int:
     """Runs what was asked for; returns the exit code."""
     names, options = parsed(words)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that servers and workers end with it, too
     try:
         for name in names:
             print(run(name, options))

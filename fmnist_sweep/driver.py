@@ -21,7 +21,8 @@ from fmnist_sweep.errors import FatalError, HomeError, LedgerError
 from fmnist_sweep.executors import Died, Executor, Failed, Finished, Happening, Reported
 from fmnist_sweep.home import StudyFolder
 from fmnist_sweep.ledger import Event, Ledger
-from fmnist_sweep.proposers import Past, Proposal, Proposer, Task, Wait
+from fmnist_sweep.pasts import Pasts
+from fmnist_sweep.proposers import Proposer, Task, Wait
 from fmnist_sweep.state import ENDED, JobRecord, JobState, StudyState
 from fmnist_sweep.trial import Extra, Keep, Kind, TrialJob, TrialResult
 
@@ -33,7 +34,6 @@ _LOSSES = 10  # of nodes under one job: more than chance, so it may be what take
 _ERRORS_IN_A_ROW = 3
 _FIRST_REPORT_S = 900.0
 _SLOWEST = 10.0
-_DIVERGED_VALUE = 0.0
 
 
 class Stopping(enum.IntEnum):
@@ -93,7 +93,7 @@ class Driver:
         self._patience = 0
         self._waits_for: set[str] | None = None  # what ran when the proposer had nothing: none of it has ended yet
         self._timed_out = False
-        self._pasts: dict[str, tuple[JobRecord, Past]] = {}
+        self._pasts = Pasts(task.config.fidelity.price)
 
     def run(
         self, target: int, extras: Sequence[Extra] = (), timeout_s: float | None = None, patience: int = 0
@@ -195,7 +195,7 @@ class Driver:
         if len(trials) >= target or self._exhausted or self._waits_for == set(self._running) or self._flat():
             return False
         limits = self._task.config.limits
-        proposal = self._proposer.ask([self._past(job) for job in trials], lambda it: space.excess(it.arch, limits))
+        proposal = self._proposer.ask([self._pasts.of(job) for job in trials], lambda it: space.excess(it.arch, limits))
         if isinstance(proposal, Wait) and self._running:
             self._waits_for = set(self._running)
             return False
@@ -206,13 +206,6 @@ class Driver:
         number = len(trials)
         self._ask(f"trial-{number:04d}", "trial", number, proposal.arch, proposal.train, proposal.drawn, points)
         return True
-
-    def _past(self, job: JobRecord) -> Past:
-        """How a trial stands, for the proposer; made anew only where the trial has changed."""
-        known = self._pasts.get(job.key)
-        if known is None or known[0] is not job:
-            known = self._pasts[job.key] = (job, _past(job, self._task.config.fidelity.price))
-        return known[1]
 
     def _flat(self) -> bool:
         """Whether the search has ended as flat: said once, so that a finalist's late lead does not open it again."""
@@ -398,16 +391,3 @@ class Driver:
             if job.kept and job.key not in best:
                 self._record("dropped", job.key)
                 (self._folder.job(job.key) / "weights.npz").unlink(missing_ok=True)
-
-
-def _past(job: JobRecord, price: float) -> Past:
-    """How a trial stands, for the proposer; a diverged one teaches it that the place is bad."""
-    scores = tuple(pruning.merit(job, report, price) for report in job.reports)
-    proposal = Proposal(job.arch, job.train, job.drawn)
-    if job.state == "failed":
-        if job.reason.startswith("diverged"):
-            return Past(proposal, "complete", scores, _DIVERGED_VALUE)
-        return Past(proposal, "infeasible" if job.reason.startswith("memory") else "failed", scores, None)
-    if job.state == "complete":
-        return Past(proposal, "complete", scores, job.best)
-    return Past(proposal, "stopped" if job.state in ("held", "pruned") else "running", scores, None)

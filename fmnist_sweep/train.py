@@ -74,18 +74,19 @@ class Training:
         arch: The net.
         spec: The recipe; its seed fixes everything that is drawn.
         split: uint8 images (n, height, width, channels) and labels (n,), for training and validation.
+        fused: Whether on the layers and optimizers of ``fused``; else on Keras' own, for comparison.
     """
 
-    def __init__(self, arch: ArchSpec, spec: TrainSpec, split: Split) -> None:
+    def __init__(self, arch: ArchSpec, spec: TrainSpec, split: Split, *, fused: bool = True) -> None:
         keras.utils.set_random_seed(spec.seed)
         self.spec = spec
-        self.net = nets.build(arch, spec.precision, fused=True)
+        self.net = nets.build(arch, spec.precision, fused=fused)
         self.images = tf.constant(split.train_images)
         self.labels = tf.constant(split.train_labels)
         self.validation = (tf.constant(split.validation_images), tf.constant(split.validation_labels))
         self.count = len(split.train_images)
         self.steps_per_epoch = -(-self.count // spec.batch_size)
-        self.optimizer = _optimizer(spec, self.steps_per_epoch * spec.epochs)
+        self.optimizer = _optimizer(spec, self.steps_per_epoch * spec.epochs, fused=fused)
         self.optimizer.build(self.net.model.trainable_variables)
         self.progress = Progress()
         self.kept_weights: list[np.ndarray] = []
@@ -324,7 +325,7 @@ def _correct(labels: Any, logits: Any) -> Any:
     return tf.reduce_sum(tf.cast(hits, tf.float32))
 
 
-def _optimizer(spec: TrainSpec, steps: int) -> Any:
+def _optimizer(spec: TrainSpec, steps: int, *, fused: bool) -> Any:
     rate: Any = spec.learning_rate
     if spec.schedule == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(spec.learning_rate, steps)
@@ -336,8 +337,8 @@ def _optimizer(spec: TrainSpec, steps: int) -> Any:
     if spec.optimizer == "sgd":
         return keras.optimizers.SGD(rate, momentum=spec.momentum, nesterov=spec.momentum > 0)
     if spec.optimizer == "adamw":
-        return FusedAdamW(rate, weight_decay=spec.weight_decay)
-    return FusedAdam(rate)
+        return (FusedAdamW if fused else keras.optimizers.AdamW)(rate, weight_decay=spec.weight_decay)
+    return (FusedAdam if fused else keras.optimizers.Adam)(rate)
 
 
 def _peak_bytes() -> int:

@@ -17,6 +17,7 @@ from benchmarks import (
     calibration_real,
     curves,
     images,
+    layers,
     noise,
     overhead,
     processes,
@@ -148,6 +149,19 @@ def test_throughput_leaves_out_the_first_epoch_and_scoring_on_both_sides() -> No
     assert result.figures["ratio"] == {"x": 3.0, "y": 3.0}
     assert result.figures["ratio_geometric_mean"] == pytest.approx(3.0)
     assert result.figures["accuracy"]["x"]["estimate"] == pytest.approx(0.2)
+
+
+# --- fused layers
+
+
+def test_the_ratio_of_layers_is_that_of_each_round() -> None:
+    found = {
+        ("default", "a"): {"plain": [2.0, 4.0, 6.0], "fused": [1.0, 2.0, 3.0]},
+        ("default", "b"): {"plain": [8.0], "fused": [1.0]},
+    }
+    result = layers.summed_up(found, {"nets": 2, "images": 100}, 3, quick=False)
+    assert result.figures["ratio_geometric_mean"] == {"default": pytest.approx(4.0)}
+    assert result.tables[0].rows[0] == ("default: a", "25 (21 to 38)", "50 (42 to 75)", "2.00 (2.00 to 2.00)")
 
 
 # --- where the time goes
@@ -369,6 +383,14 @@ def test_a_quick_throughput_with_the_real_workers_and_the_real_fit(tmp_path: Pat
     assert figures["ratio"]["lab-cnn1"] > 0
     assert command.main(words) == 0  # all is measured: this is only told again
     assert list(read_lines(tmp_path / "throughput.jsonl")) == measured
+
+
+@pytest.mark.slow
+def test_quick_layers_on_real_nets(tmp_path: Path) -> None:
+    assert command.main(["layers", "--quick", "--out", str(tmp_path)]) == 0
+    figures = json.loads((tmp_path / "layers.json").read_text())["figures"]
+    assert all(ratio > 0 for ratios in figures["ratios"].values() for ratio in ratios)
+    assert set(figures["ratio_geometric_mean"]) == {"default", "accuracy"}
 
 
 def test_lines_are_whole_after_a_torn_one(tmp_path: Path) -> None:

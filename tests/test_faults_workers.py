@@ -21,6 +21,7 @@ from fmnist_sweep.data import DataSource
 from fmnist_sweep.executors.kernel import Kills
 from fmnist_sweep.executors.local import LocalExecutor
 from fmnist_sweep.ledger import Ledger
+from fmnist_sweep.pasts import Pasts
 from fmnist_sweep.state import StudyState
 from fmnist_sweep.trial import TrialJob, run_trial
 from tests import stand_ins
@@ -92,7 +93,7 @@ def test_a_worker_that_the_kernel_ends_for_memory_is_not_tried_again_and_its_net
     for job in wide:
         assert job.state == "failed"
         assert job.reason == "memory: the kernel ended the worker, as memory ran out"
-        assert driving._past(job, 0.0).standing == "infeasible"
+        assert Pasts(0.0).of(job).standing == "infeasible"
     assert {job.state for job in state.trials() if not job.arch.dense} <= {"complete", "pruned"}
 
 
