@@ -17,7 +17,7 @@ from typing import Any, Literal, NoReturn
 from fmnist_sweep import pruning, space
 from fmnist_sweep.arch import ArchSpec, TrainSpec, fingerprint
 from fmnist_sweep.data import PreparedData
-from fmnist_sweep.errors import FatalError, HomeError, LedgerError
+from fmnist_sweep.errors import DataError, FatalError, HomeError, LedgerError
 from fmnist_sweep.executors import Died, Executor, Failed, Finished, Happening, Reported
 from fmnist_sweep.home import StudyFolder
 from fmnist_sweep.ledger import Event, Ledger
@@ -326,7 +326,10 @@ class Driver:
 
     def _take_failure(self, key: str, happening: Failed) -> None:
         if happening.why == "disk":
-            self._give_up(happening.message)
+            where = f"{self._folder.path} can't be written ({happening.message})"
+            self._give_up(HomeError(f"{where}; once it can, the same command goes on"))
+        if happening.why == "data":
+            self._give_up(DataError(happening.message))
         self._end(key, "failed", f"{happening.why}: {happening.message}", None)
         if happening.why != "error":
             return
@@ -337,11 +340,11 @@ class Driver:
                 f"the traceback is in {self._folder.log}"
             )
 
-    def _give_up(self, message: str) -> NoReturn:
-        """Ends the run, and no job as failed, where the disk is at fault."""
+    def _give_up(self, error: FatalError) -> NoReturn:
+        """Ends the run, and no job as failed, where files are at fault."""
         with suppress(LedgerError):  # which may be on the same disk; then the next run takes the jobs up all the same
             self._pause(list(self._running))
-        raise HomeError(f"{self._folder.path} can't be written ({message}); once it can, the same command goes on")
+        raise error
 
     def _take_death(self, key: str, message: str, lost: bool = False) -> None:
         """The same job again, from its checkpoint; not for ever."""

@@ -19,7 +19,7 @@ import numpy as np
 from fmnist_sweep import config, durable, space
 from fmnist_sweep.arch import ArchSpec, BlockSpec, TrainSpec, fingerprint
 from fmnist_sweep.data import PreparedData
-from fmnist_sweep.errors import Diverged
+from fmnist_sweep.errors import DataError, Diverged
 from fmnist_sweep.proposers import Proposal, Task
 from fmnist_sweep.pruning import report_points
 from fmnist_sweep.schema import Sampler
@@ -111,6 +111,12 @@ def quick(job: TrialJob, report: ReportTo) -> TrialResult:
 def diverging(job: TrialJob, report: ReportTo) -> TrialResult:
     """Diverges after the first report."""
     return _train(job, report, lambda place: _raise(Diverged("the loss became nan in epoch 1"), place == 1))
+
+
+def unreadable(job: TrialJob, report: ReportTo) -> TrialResult:
+    """Finds its images gone after the first report."""
+    gone = DataError("images.npy can't be read: it is gone; start again, which mends it")
+    return _train(job, report, lambda place: _raise(gone, place == 1))
 
 
 def raising(job: TrialJob, report: ReportTo) -> TrialResult:

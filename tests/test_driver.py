@@ -15,7 +15,7 @@ from fmnist_sweep import config, lab, pruning, space
 from fmnist_sweep import driver as driving
 from fmnist_sweep.arch import fingerprint
 from fmnist_sweep.driver import Driver, Outcome, Stopping
-from fmnist_sweep.errors import FatalError
+from fmnist_sweep.errors import DataError, FatalError
 from fmnist_sweep.executors import Executor
 from fmnist_sweep.executors.base import Happening, Reported
 from fmnist_sweep.executors.inline import InlineExecutor
@@ -255,6 +255,14 @@ def test_a_diverged_trial_is_recorded_and_the_sweep_goes_on(place: Place) -> Non
     assert [job.reason for job in place.state.trials("failed")] != []
     assert all("diverged: the loss became nan" in job.reason for job in place.state.trials("failed"))
     assert len(place.state.trials()) == 4
+
+
+def test_images_that_are_gone_end_the_run_and_no_trial(place: Place) -> None:
+    with pytest.raises(DataError, match=r"images.npy can't be read: .*; start again, which mends it"):
+        place.drive(4, stand_ins.unreadable)
+    assert place.state.trials("failed") == []
+    assert place.drive(4) == "done"
+    assert {job.state for job in place.state.trials()} <= {"complete", "pruned"}
 
 
 def test_the_same_error_again_and_again_ends_the_sweep(place: Place) -> None:

@@ -38,12 +38,13 @@ class Failed:
 
     Attributes:
         why: ``diverged``; ``memory``, also where the kernel ended the worker for it; ``disk``, where the job's files
-            can't be written, which is no fault of the job; or ``error``.
+            can't be written, or ``data``, where the images can't be read, neither of which is the job's fault; or
+            ``error``.
         message: One line.
     """
 
     key: str
-    why: Literal["diverged", "memory", "disk", "error"]
+    why: Literal["diverged", "memory", "disk", "data", "error"]
     message: str
 
 

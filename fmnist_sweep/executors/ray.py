@@ -277,7 +277,7 @@ class RayExecutor:
         self._note(said.log)
         if job is None:
             return []
-        if isinstance(last, Failed) and last.why == "disk":  # the node's disk, not the driver's
+        if isinstance(last, Failed) and last.why in ("disk", "data"):  # the node's, not the driver's
             return self._lost(held, OSError(last.message))
         try:
             if said.checkpoint is not None:

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 
-from fmnist_sweep.errors import Diverged
+from fmnist_sweep.errors import DataError, Diverged
 from fmnist_sweep.executors.base import Failed, Finished, Happening, Reported
 from fmnist_sweep.trial import Report, RunTrial, TrialJob
 
@@ -32,6 +32,8 @@ def work(job: TrialJob, run: RunTrial, say: Callable[[Happening], None], hear: C
         result = run(job, report)
     except Diverged as error:
         say(Failed(job.key, "diverged", str(error)))
+    except DataError as error:
+        say(Failed(job.key, "data", str(error)))
     except OSError as error:
         _note()
         say(Failed(job.key, "disk" if error.errno in _DISK else "error", _line(error)))
