@@ -32,9 +32,9 @@ def fill_mlflow(connection: Any, template: str, target: str, trials: int) -> Non
     )
     changed = {"run_uuid": "copies.copy", "experiment_id": str(int(target))}
     for table in ("runs", *_RUNS):
-        _copy(connection, table, "run_uuid", "original", changed)
+        _copy(connection, table, "run_uuid", changed)
     changed = {"destination_id": "copies.copy", "input_uuid": "md5(told.input_uuid || copies.copy)"}
-    _copy(connection, "inputs", "destination_id", "original", changed)
+    _copy(connection, "inputs", "destination_id", changed)
     _finish(connection)
 
 
@@ -58,14 +58,14 @@ def fill_optuna(connection: Any, template: str, target: str, trials: int) -> Non
         f"FROM trials WHERE study_id = {of.format(template)}) AS known ON known.place = made.number % known.many",
     )
     changed = {"trial_id": "copies.copy", "number": "copies.number", "study_id": of.format(target)}
-    _copy(connection, "trials", "trial_id", "original", changed)
+    _copy(connection, "trials", "trial_id", changed)
     _execute(connection, "SELECT setval(pg_get_serial_sequence('trials', 'trial_id'), MAX(trial_id)) FROM trials")
     for table in _TRIALS:
-        _copy(connection, table, "trial_id", "original", {"trial_id": "copies.copy"})
+        _copy(connection, table, "trial_id", {"trial_id": "copies.copy"})
     _finish(connection)
 
 
-def _copy(connection: Any, table: str, key: str, original: str, changed: Mapping[str, str]) -> None:
+def _copy(connection: Any, table: str, key: str, changed: Mapping[str, str]) -> None:
     """Copies the rows of all originals; columns that number themselves get new numbers."""
     found = _execute(
         connection,
@@ -78,7 +78,7 @@ def _copy(connection: Any, table: str, key: str, original: str, changed: Mapping
     _execute(
         connection,
         f"INSERT INTO {table} ({', '.join(columns)}) SELECT {', '.join(values)} "
-        f"FROM copies JOIN {table} AS told ON told.{key} = copies.{original} ORDER BY copies.number",
+        f"FROM copies JOIN {table} AS told ON told.{key} = copies.original ORDER BY copies.number",
     )
 
 

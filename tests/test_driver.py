@@ -1,4 +1,4 @@
-"""The loop, with trainers that learn in no time: targets, pruning, twins, failures, restarts."""
+"""The loop, with trainers that learn in no time: targets, pruning, twins, restarts."""
 
 from __future__ import annotations
 
@@ -7,88 +7,25 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from fmnist_sweep import config, lab, pruning, space
-from fmnist_sweep import driver as driving
 from fmnist_sweep.arch import fingerprint
-from fmnist_sweep.driver import Driver, Outcome, Stopping
-from fmnist_sweep.errors import DataError, FatalError
-from fmnist_sweep.executors import Executor
 from fmnist_sweep.executors.base import Happening, Reported
 from fmnist_sweep.executors.inline import InlineExecutor
 from fmnist_sweep.executors.local import LocalExecutor
-from fmnist_sweep.home import StudyFolder
-from fmnist_sweep.ledger import Ledger
-from fmnist_sweep.proposers import Past, Proposal, Proposer, Task, Wait, make
+from fmnist_sweep.proposers import Past, Proposal, Task, Wait, make
 from fmnist_sweep.proposers.base import Excess
 from fmnist_sweep.state import JobRecord, StudyState
-from fmnist_sweep.trial import Extra, ReportTo, RunTrial, TrialJob, TrialResult
+from fmnist_sweep.trial import Extra, ReportTo, TrialJob, TrialResult
 from tests import stand_ins
-
-
-class Place:
-    """A study folder with its ledger, driven as often as a test likes."""
-
-    def __init__(self, folder: Path, task: Task) -> None:
-        self.task = task
-        self.folder = StudyFolder(folder / "study")
-        self.folder.path.mkdir()
-        self.ledger = Ledger(self.folder.ledger)
-        self.ledger.append("study", config=task.config.model_dump(mode="json"))
-        self.data = stand_ins.prepared(folder / "data")
-        self.reports_until_stop = -1
-
-    def driver(self, executor: Executor, proposer: Proposer | None = None, **how: Any) -> Driver:
-        return Driver(
-            ledger=self.ledger,
-            task=self.task,
-            data=self.data,
-            folder=self.folder,
-            proposer=proposer or make(self.task),
-            executor=executor,
-            **how,
-        )
-
-    def drive(
-        self,
-        target: int,
-        run: RunTrial = stand_ins.quick,
-        extras: Sequence[Extra] = (),
-        timeout_s: float | None = None,
-        stop_after: int | None = None,
-        patience: int = 0,
-    ) -> Outcome:
-        seen = 0
-
-        def watch(_: StudyState, event: object) -> None:
-            nonlocal seen
-            seen += getattr(event, "kind", "") == "report"
-
-        def stopping() -> Stopping:
-            return Stopping.AT_NEXT_REPORT if stop_after is not None and seen >= stop_after else Stopping.NO
-
-        executor = InlineExecutor(run)
-        try:
-            return self.driver(executor, watch=watch, stopping=stopping).run(target, extras, timeout_s, patience)
-        finally:
-            executor.close()
-
-    @property
-    def state(self) -> StudyState:
-        return StudyState.of(self.ledger.events())
+from tests.driver_place import Place, nets
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     return Place(tmp_path, stand_ins.task())
-
-
-def nets(*names: str) -> list[Extra]:
-    found = lab.variants(names or ("all",), input_shape=stand_ins.SHAPE, classes=stand_ins.CLASSES, epochs=2)
-    return [Extra(variant.name, "lab", variant.arch, variant.train) for variant in found]
 
 
 def test_ends_with_exactly_the_target(place: Place) -> None:
@@ -248,60 +185,6 @@ def test_a_trial_that_is_one_of_the_labs_nets_shares_its_result(place: Place) ->
     shared = [job for job in other.state.trials() if job.same_as]
     assert [job.fingerprint for job in shared] == [twin.fingerprint]
     assert shared[0].best == other.state.jobs["lab-twin"].best
-
-
-def test_a_diverged_trial_is_recorded_and_the_sweep_goes_on(place: Place) -> None:
-    assert place.drive(4, stand_ins.diverging) == "done"
-    assert [job.reason for job in place.state.trials("failed")] != []
-    assert all("diverged: the loss became nan" in job.reason for job in place.state.trials("failed"))
-    assert len(place.state.trials()) == 4
-
-
-def test_images_that_are_gone_end_the_run_and_no_trial(place: Place) -> None:
-    with pytest.raises(DataError, match=r"images.npy can't be read: .*; start again, which mends it"):
-        place.drive(4, stand_ins.unreadable)
-    assert place.state.trials("failed") == []
-    assert place.drive(4) == "done"
-    assert {job.state for job in place.state.trials()} <= {"complete", "pruned"}
-
-
-def test_the_same_error_again_and_again_ends_the_sweep(place: Place) -> None:
-    with pytest.raises(FatalError, match=r"3 jobs in a row failed.*ValueError: no such layer; the traceback is in"):
-        place.drive(10, stand_ins.raising)
-    assert len(place.state.trials("failed")) == 3
-
-
-def test_running_out_of_memory_is_not_tried_again(place: Place) -> None:
-    assert place.drive(5, stand_ins.memory) == "done"
-    trials = place.state.trials()
-    assert [job.attempts for job in trials] == [1] * 5
-    assert all(job.reason.startswith("memory: ") for job in trials)
-
-
-def test_a_worker_that_dies_is_started_again_from_its_checkpoint(place: Place) -> None:
-    executor = LocalExecutor(1, log=place.folder.log, run=stand_ins.killing_itself, preload=())
-    try:
-        driver = place.driver(executor)
-        assert driver.run(2) == "done"
-    finally:
-        executor.close()
-    assert [event.job for event in place.ledger.events() if event.kind == "died"] == ["trial-0000", "trial-0001"]
-    for trial in place.state.trials():
-        assert [report.place for report in trial.reports] == list(range(len(trial.reports)))
-
-
-def test_a_worker_that_hangs_again_and_again_fails_its_trial(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driving, "_FIRST_REPORT_S", 3.0)
-    executor = LocalExecutor(2, log=place.folder.log, run=stand_ins.hanging, preload=())
-    try:
-        driver = place.driver(executor)
-        driver.run(1)
-    finally:
-        executor.close()
-    (trial,) = place.state.trials()
-    assert trial.state == "failed"
-    assert len([event for event in place.ledger.events() if event.kind == "died"]) == 2  # the third is its end
-    assert "no sign of life, 3 times" in trial.reason
 
 
 def test_out_of_time_is_said_and_a_longer_time_goes_on(place: Place) -> None:

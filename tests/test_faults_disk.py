@@ -26,8 +26,8 @@ from fmnist_sweep.views import Mirror
 from fmnist_sweep.views.optuna_storage import OptunaView
 from tests import stand_ins
 from tests.conftest import Cli
+from tests.driver_place import Place
 from tests.faults import full_disk, tiny_disk
-from tests.test_driver import Place
 
 TRIALS = 4
 WRITER = """

@@ -25,7 +25,7 @@ from fmnist_sweep.pasts import Pasts
 from fmnist_sweep.state import StudyState
 from fmnist_sweep.trial import TrialJob, run_trial
 from tests import stand_ins
-from tests.test_driver import Place
+from tests.driver_place import Place
 
 # A driver in a group of its own that may use 400 MB.
 LIMITED = """
@@ -35,7 +35,7 @@ Path(sys.argv[1], "cgroup.procs").write_text(str(os.getpid()))
 sys.path.insert(0, sys.argv[2])
 from fmnist_sweep.executors.local import LocalExecutor
 from tests import stand_ins
-from tests.test_driver import Place
+from tests.driver_place import Place
 
 place = Place(Path(sys.argv[3]), stand_ins.task())
 executor = LocalExecutor(1, log=place.folder.log, run=stand_ins.greedy, preload=("tests.stand_ins",))

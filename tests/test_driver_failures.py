@@ -1,0 +1,72 @@
+"""What goes wrong while a study runs: trials that diverge, workers that die or hang, images that vanish."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fmnist_sweep import driver as driving
+from fmnist_sweep.errors import DataError, FatalError
+from fmnist_sweep.executors.local import LocalExecutor
+from tests import stand_ins
+from tests.driver_place import Place
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path, stand_ins.task())
+
+
+def test_a_diverged_trial_is_recorded_and_the_sweep_goes_on(place: Place) -> None:
+    assert place.drive(4, stand_ins.diverging) == "done"
+    assert [job.reason for job in place.state.trials("failed")] != []
+    assert all("diverged: the loss became nan" in job.reason for job in place.state.trials("failed"))
+    assert len(place.state.trials()) == 4
+
+
+def test_images_that_are_gone_end_the_run_and_no_trial(place: Place) -> None:
+    with pytest.raises(DataError, match=r"images.npy can't be read: .*; start again, which mends it"):
+        place.drive(4, stand_ins.unreadable)
+    assert place.state.trials("failed") == []
+    assert place.drive(4) == "done"
+    assert {job.state for job in place.state.trials()} <= {"complete", "pruned"}
+
+
+def test_the_same_error_again_and_again_ends_the_sweep(place: Place) -> None:
+    with pytest.raises(FatalError, match=r"3 jobs in a row failed.*ValueError: no such layer; the traceback is in"):
+        place.drive(10, stand_ins.raising)
+    assert len(place.state.trials("failed")) == 3
+
+
+def test_running_out_of_memory_is_not_tried_again(place: Place) -> None:
+    assert place.drive(5, stand_ins.memory) == "done"
+    trials = place.state.trials()
+    assert [job.attempts for job in trials] == [1] * 5
+    assert all(job.reason.startswith("memory: ") for job in trials)
+
+
+def test_a_worker_that_dies_is_started_again_from_its_checkpoint(place: Place) -> None:
+    executor = LocalExecutor(1, log=place.folder.log, run=stand_ins.killing_itself, preload=())
+    try:
+        driver = place.driver(executor)
+        assert driver.run(2) == "done"
+    finally:
+        executor.close()
+    assert [event.job for event in place.ledger.events() if event.kind == "died"] == ["trial-0000", "trial-0001"]
+    for trial in place.state.trials():
+        assert [report.place for report in trial.reports] == list(range(len(trial.reports)))
+
+
+def test_a_worker_that_hangs_again_and_again_fails_its_trial(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driving, "_FIRST_REPORT_S", 3.0)
+    executor = LocalExecutor(2, log=place.folder.log, run=stand_ins.hanging, preload=())
+    try:
+        driver = place.driver(executor)
+        driver.run(1)
+    finally:
+        executor.close()
+    (trial,) = place.state.trials()
+    assert trial.state == "failed"
+    assert len([event for event in place.ledger.events() if event.kind == "died"]) == 2  # the third is its end
+    assert "no sign of life, 3 times" in trial.reason
