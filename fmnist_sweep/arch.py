@@ -205,7 +205,8 @@ class TrainSpec:
         label_smoothing: Share of the target spread evenly over all classes.
         weight_decay: For ``adamw`` alone.
         momentum: For ``sgd`` alone.
-        precision: ``float32`` or Keras' ``mixed_bfloat16`` policy.
+        precision: ``float32`` or Keras' ``mixed_bfloat16`` policy. A sweep may say ``auto``: bfloat16 where a probe of
+            a few seconds, as a study begins, finds it a tenth faster or more, else float32.
         seed: Of the initial weights, the order of the images, dropout and augmentation.
     """
 

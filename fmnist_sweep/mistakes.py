@@ -14,7 +14,7 @@ from fmnist_sweep import checks
 from fmnist_sweep.arch import MAX_BLOCKS, ArchSpec, BlockSpec, TrainSpec
 from fmnist_sweep.errors import SpecError
 from fmnist_sweep.lab import NAMES
-from fmnist_sweep.schema import BLOCK_KEYS, SPACE_KEYS, TRAIN_KEYS, Domain, SweepConfig
+from fmnist_sweep.schema import AUTO, BLOCK_KEYS, SPACE_KEYS, TRAIN_KEYS, Domain, SweepConfig
 
 _UNION_TYPES = ("bool_type", "int_type", "float_type", "string_type")
 
@@ -41,6 +41,8 @@ def in_space(data: dict[str, Any]) -> list[str]:
     cases = {k: v for k, v in (cases if isinstance(cases, dict) else {}).items() if isinstance(v, dict)}
     depths = _values(space.get("depth", 1)) + [case["depth"] for case in cases.values() if "depth" in case]
     for key, value in space.items():
+        if (key, value) == ("precision", AUTO):
+            continue
         found += [f"space.{key}: {text}" for text in _key_mistakes(key, _values(value))]
         if isinstance(value, dict) and value.get("per") == "block" and key not in BLOCK_KEYS:
             found.append(f"space.{key}.per: 'block' is for {', '.join(BLOCK_KEYS)}; valid here: 'net'")

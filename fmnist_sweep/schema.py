@@ -24,6 +24,7 @@ WHOLE_KEYS = (
     *("batch_size", "epochs", "shift", "seed", "cutout"),
 )
 SPACE_KEYS = (*ARCH_KEYS, *TRAIN_KEYS)
+AUTO = "auto"  # as the space's precision: what a probe of the machine finds faster
 
 
 class _Frozen(BaseModel):
@@ -236,6 +237,11 @@ class SweepConfig(_Frozen):
     data: DataSection = Field(default_factory=lambda: DataSection())
     space: dict[str, Entry]
     cases: dict[str, dict[str, Scalar]] = Field(default_factory=dict)
+
+    @property
+    def precision_is_open(self) -> bool:
+        """Whether a probe of the machine is to choose the precision."""
+        return self.space.get("precision") == AUTO
 
     @property
     def epochs(self) -> int:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from fmnist_sweep import arithmetic
 from fmnist_sweep.arch import ArchSpec, BlockSpec, Head, TrainSpec
-from fmnist_sweep.schema import BLOCK_KEYS, TRAIN_KEYS, WHOLE_KEYS, Domain, LimitsSection, Scalar, SweepConfig
+from fmnist_sweep.schema import AUTO, BLOCK_KEYS, TRAIN_KEYS, WHOLE_KEYS, Domain, LimitsSection, Scalar, SweepConfig
 
 
 class Suggest(Protocol):
@@ -95,6 +95,8 @@ def _recipe(walk: _Walk, seed: int) -> TrainSpec:
         needs = {"weight_decay": "adamw", "momentum": "sgd"}.get(key)
         if key in walk and (needs is None or values.get("optimizer", "adam") == needs):
             values[key] = walk.value(key)
+    if values.get("precision") == AUTO:  # not probed yet: the one that every machine has
+        del values["precision"]
     return TrainSpec.from_dict(values)
 
 

@@ -22,7 +22,7 @@ LAYERS = {
     "verdicts",
     "files and state": "durable sqlite_birth wal fetch data.arrays data.imageset data.source "
     "data.fashion_mnist data.prepared data home settings ledger trial state pruning estimate",
-    "training": "fused model augment train testing",
+    "training": "fused model augment train precision testing",
     "executors": "executors.base executors executors.worker executors.inline executors.kernel executors.gpu "
     "executors.local executors.preload executors.ray_keeper executors.ray_cluster executors.ray_nodes "
     "executors.ray_data executors.ray_slot executors.ray",
@@ -55,7 +55,7 @@ VIEWS = {"views.mlflow_client", "views.mlflow_runs", "views.optuna_storage"}
 OPTUNA_VIEWS = {"views.optuna_open", "views.optuna_claim", "views.optuna_storage", "views.optuna_seen"}
 OWNERS: dict[str, tuple[set[str], set[str]]] = {
     "keras": ({"fused", "model", "train", "augment"}, LATER_KERAS),
-    "tensorflow": ({"fused", "model", "train", "augment"}, LATER_KERAS),
+    "tensorflow": ({"fused", "model", "train", "augment", "precision"}, LATER_KERAS),
     "optuna": ({"proposers.optuna", *OPTUNA_VIEWS, "report.importance"}, set()),
     "sqlalchemy": ({"views.optuna_open"}, set()),
     "mlflow": (set(), {*VIEWS, "publish", "doctor.recover"}),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fmnist_sweep import config
 from fmnist_sweep.arch import ArchSpec, TrainSpec, fingerprint
-from fmnist_sweep.schema import BLOCK_KEYS, TRAIN_KEYS, Domain, Scalar, SweepConfig
+from fmnist_sweep.schema import AUTO, BLOCK_KEYS, TRAIN_KEYS, Domain, Scalar, SweepConfig
 from fmnist_sweep.space import Endless, RandomSuggest, Sizes, Suggest, configurations, sample
 from tests.strategies import CALM
 
@@ -97,7 +97,11 @@ def check(of: SweepConfig, arch: ArchSpec, train: TrainSpec) -> None:
                 assert off or within(getattr(block, key), entry, place)
         elif key in TRAIN_KEYS:
             owner = {"weight_decay": "adamw", "momentum": "sgd"}.get(key, train.optimizer)
-            assert within(getattr(train, key), entry) if owner == train.optimizer else getattr(train, key) == 0
+            assert (
+                entry == AUTO or within(getattr(train, key), entry)
+                if owner == train.optimizer
+                else getattr(train, key) == 0
+            )
         else:
             units = arch.dense[0] if arch.dense else 0
             value = {"depth": len(arch.blocks), "dense_units": units}.get(key)
