@@ -28,6 +28,7 @@ BENCHMARKS = {
     "noise": ("noise", "how noisy is a score at a rung, and how much less is that of averaged weights?"),
     "outage": ("outage", "what does it cost a sweep when MLflow is away for minutes, and is anything missing then?"),
     "overhead": ("overhead", "what does a study cost beside its training: starting, bookkeeping, memory?"),
+    "pace": ("pace", "how well is the time of training foretold? The model fitted anew to this machine"),
     "cluster": ("cluster", "how busy are a Ray cluster's nodes, and what does its driver pay for a trial?"),
     "load": ("load", "what does a trial cost the servers that show it, in a study of 100,000?"),
     "scale": ("scale", "what do 100 workers and 100,000 trials cost the driver and its ledger?"),

@@ -110,14 +110,18 @@ def cost(arch: ArchSpec) -> NetCost:
     )
 
 
+def work(arch: ArchSpec, train: TrainSpec) -> tuple[float, float, float]:
+    """What one image of training takes: FLOPs (three passes' worth of the forward pass's), memory traffic (values in
+    the layers' outputs), and its share of the optimizer's pass over the parameters."""
+    found = cost(arch)
+    return 3.0 * found.flops, float(found.activation_elements), found.parameters / train.batch_size
+
+
 def image_s(arch: ArchSpec, train: TrainSpec) -> float:
     """Seconds that one image of training takes on one core of the machine that the constants come from.
 
-    The model of the time of one training step is linear: arithmetic (three passes' worth of the forward pass's
-    FLOPs), memory traffic (the values in the layers' outputs) and the optimizer's pass over the parameters. Its
-    constants were fitted to the 54 nets of a 50-trial run on two cores of an AMD EPYC, half of which it meets within
-    a factor of 1.4.
+    The model is linear in ``work``. Its constants were fitted to the 54 nets of a 50-trial run on two cores of an AMD
+    EPYC, half of which it meets within a factor of 1.4; ``make bench ARGS="pace"`` fits them anew.
     """
-    found = cost(arch)
-    step = found.parameters / _PARAMETERS_PER_S
-    return 3 * found.flops / _FLOPS_PER_S + found.activation_elements / _ACTIVATIONS_PER_S + step / train.batch_size
+    rates = (_FLOPS_PER_S, _ACTIVATIONS_PER_S, _PARAMETERS_PER_S)
+    return sum(amount / rate for amount, rate in zip(work(arch, train), rates, strict=True))

@@ -52,15 +52,21 @@ class Pace:
 
     @classmethod
     def probed(cls) -> Pace:
-        """From a probe of one core: matrix products for its arithmetic, a long addition for its memory."""
-        from threadpoolctl import threadpool_limits
-
-        square, long = np.ones((512, 512), np.float32), np.ones(4_000_000, np.float32)
-        room = np.empty_like(long)
-        with threadpool_limits(1):
-            products = 2 * 512**3 / _shortest(lambda: square @ square)
-            added = 2 * long.nbytes / _shortest(lambda: np.add(long, 1.0, out=room))
+        """From a probe of one core."""
+        products, added = probe()
         return cls(math.sqrt(_MATRIX_FLOPS_PER_S / products * _ADDED_BYTES_PER_S / added))
+
+
+def probe() -> tuple[float, float]:
+    """FLOPs by second of matrix products, bytes by second of a long addition, on one core, in a tenth of a second."""
+    from threadpoolctl import threadpool_limits
+
+    square, long = np.ones((512, 512), np.float32), np.ones(4_000_000, np.float32)
+    room = np.empty_like(long)
+    with threadpool_limits(1):
+        products = 2 * 512**3 / _shortest(lambda: square @ square)
+        added = 2 * long.nbytes / _shortest(lambda: np.add(long, 1.0, out=room))
+    return products, added
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from benchmarks import (
     layers,
     noise,
     overhead,
+    pace,
     processes,
     replay,
     shares,
@@ -162,6 +163,16 @@ def test_the_ratio_of_layers_is_that_of_each_round() -> None:
     result = layers.summed_up(found, {"nets": 2, "images": 100}, 3, quick=False)
     assert result.figures["ratio_geometric_mean"] == {"default": pytest.approx(4.0)}
     assert result.tables[0].rows[0] == ("default: a", "25 (21 to 38)", "50 (42 to 75)", "2.00 (2.00 to 2.00)")
+
+
+# --- the model of time
+
+
+def test_the_fit_finds_the_constants_and_is_not_bent_by_a_worker_that_was_held_up() -> None:
+    work = np.random.default_rng(0).uniform(1, 5, (40, 3))
+    seconds = work @ [2.0, 0.0, 0.5]
+    seconds[::8] *= 3
+    assert pace.fitted(work, seconds) == pytest.approx([2.0, 0.0, 0.5], abs=0.05)
 
 
 # --- where the time goes
