@@ -7,6 +7,7 @@ finds on the same machine, are what a forecast stands on.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from fmnist_sweep.trial import TrialJob
 
 NAME = "pace"
 _ROUNDS = 50
+_POINTS = (0.1, 1.0)
 
 Net = tuple[ArchSpec, TrainSpec]
 
@@ -41,16 +43,19 @@ def settings(options: Options) -> dict[str, Any]:
 def run(options: Options, record: Record) -> Result:
     """Trains each net for two stretches, the first of which builds the graph and does not count."""
     chosen = settings(options)
-    folder, last = options.out / NAME, 48_000 / chosen["images"]
-    data = images.prepared(options, 48_000)
+    folder = options.out / NAME
+    data = images.prepared(options, chosen["images"])
     nets = {f"net {place}": net for place, net in enumerate(drawn("default", chosen["nets"]))}
-    points = (0.1 / last, 1.1 / last)
 
     def ended(key: str, heard: Heard) -> None:
-        first, second = (heard.at(point) for point in points)
+        first, second = (heard.at(point) for point in _POINTS)
         record.add(key, {"s": (second.train_s - first.train_s) / (second.images - first.images)})
 
-    wanted = [TrialJob(key, *net, points, data, folder / key) for key, net in nets.items() if record.known(key) is None]
+    wanted = [
+        TrialJob(key, arch, replace(train, epochs=1), _POINTS, data, folder / key)
+        for key, (arch, train) in nets.items()
+        if record.known(key) is None
+    ]
     workers.train(wanted, log=folder / "workers.log", ended=ended)
     probed = record.once("probe", lambda: dict(zip(("products", "additions"), estimate.probe(), strict=True)))
     found = {key: (record.known(key) or {})["s"] for key in nets}
