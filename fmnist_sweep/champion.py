@@ -7,6 +7,8 @@ from typing import Any
 
 from fmnist_sweep.finals import Findings, Standing, is_trial, job_key
 from fmnist_sweep.state import StudyState
+from fmnist_sweep.stats import smallest_p
+from fmnist_sweep.verdicts import LEVEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,8 @@ def choose(findings: Findings, state: StudyState) -> Champion:
     The rule. A finalist that the verdicts call better than every one of the lab's nets wins, the leader by validation
     before others. If there is none, the smallest net wins: of the leader and the lab's nets, those that no verdict
     calls worse than another of them, the one with the fewest parameters (what can't be told apart should not cost
-    more). A net that is worse than another of these never wins.
+    more). A net that is worse than another of these never wins. Where there are too few seeds for any verdict at all,
+    nobody is found worse than anybody, and the highest mean validation accuracy decides instead.
 
     The model is the one whose seed has the highest validation accuracy after the last epoch; the test set has no
     say in it.
@@ -61,6 +64,11 @@ def _winner(findings: Findings) -> tuple[Standing, str]:
         if all((it.contender.name, rival.contender.name) in better for rival in rivals):
             return it, "better than each of the lab's nets" if rivals else "there is no net of the lab's beside it"
     beside = [finalists[0], *rivals]
+    seeds = len(findings.seeds)
+    if smallest_p(seeds) > LEVEL:
+        first = max(beside, key=lambda it: it.val_accuracy)
+        few = f"{seeds} seed{'s' * (seeds != 1)} can't show any difference"
+        return first, f"{few}, so validation decides: {100 * first.val_accuracy:.2f} %, the highest mean"
     names = [it.contender.name for it in beside]
     unbeaten = [it for it in beside if not any((name, it.contender.name) in better for name in names)]
     first, *others = sorted(unbeaten, key=lambda it: it.parameters)

@@ -284,6 +284,23 @@ def test_what_cannot_be_told_apart_is_won_by_the_smallest_net(tmp_path: Path) ->
     assert "trial-2" not in found.why
 
 
+def test_where_seeds_are_too_few_for_any_verdict_validation_decides(
+    compared: tuple[Findings, StudyState],
+) -> None:
+    findings, state = compared
+    few = replace(
+        findings,
+        seeds=findings.seeds[:3],
+        standings=tuple(
+            replace(it, val_accuracy=0.8 + 0.01 * (it.contender.name == "lab-cnn3")) for it in findings.standings
+        ),
+    )
+    found = champion.choose(few, state)
+    assert found.name == "lab-cnn3"
+    assert found.why == "3 seeds can't show any difference, so validation decides: 81.00 %, the highest mean"
+    assert champion.choose(replace(few, seeds=findings.seeds), state).name != "lab-cnn3"
+
+
 def test_a_net_of_the_labs_that_beats_all_is_champion(tmp_path: Path) -> None:
     ledger = searched(tmp_path)
     nets = finals.contenders(StudyState.of(ledger.events()), 1, [it for it in variants() if it.name == "lab-cnn1"])
