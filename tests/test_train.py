@@ -119,10 +119,15 @@ def test_one_graph_serves_every_stretch_of_an_epoch(split: Split) -> None:
 
 
 @pytest.mark.parametrize(
-    ("batch_norm", "share"),
-    [("none", 1e-4), ("before_activation", 0.01), ("after_activation", 0.01), ("after_pooling", 0.01)],
+    ("batch_norm", "share", "floor"),
+    [
+        ("none", 1e-4, 2e-5),
+        ("before_activation", 0.01, 3e-3),
+        ("after_activation", 0.01, 3e-3),
+        ("after_pooling", 0.01, 3e-3),
+    ],
 )
-def test_one_step_has_the_gradients_of_keras(split: Split, batch_norm: BatchNorm, share: float) -> None:
+def test_one_step_has_the_gradients_of_keras(split: Split, batch_norm: BatchNorm, share: float, floor: float) -> None:
     """With BatchNorm a rounding may decide which of two all but equal values a pooling passes on; the bias
     of a convolution that it follows has a gradient of rounding alone."""
     import keras
@@ -139,7 +144,7 @@ def test_one_step_has_the_gradients_of_keras(split: Split, batch_norm: BatchNorm
     theirs.train_on_batch(split.train_images.astype(np.float32), split.train_labels)
     ours.advance(1.0)
     for before, found, expected in zip(start, weights_of(ours.net.model), weights_of(theirs), strict=True):
-        assert np.linalg.norm(found - expected) <= share * np.linalg.norm(expected - before) + 2e-4
+        assert np.linalg.norm(found - expected) <= share * np.linalg.norm(expected - before) + floor
 
 
 @pytest.mark.parametrize(
