@@ -17,22 +17,17 @@ def main(task: dict[str, Any]) -> None:
     """Trains as the task says, on noise: what an image holds takes no time."""
     from fmnist_sweep.arch import ArchSpec, TrainSpec
     from fmnist_sweep.data import Split
+    from fmnist_sweep.precision import in_turns
     from fmnist_sweep.train import Training
 
     arch, train = ArchSpec.from_dict(task["arch"]), TrainSpec.from_dict({**task["train"], "epochs": 1})
-    count, rounds = task["images"], task["rounds"] + 1
+    count, rounds = (task["rounds"] + 1) * task["images"], task["rounds"]
     rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (rounds * count, *arch.input_shape), dtype=np.uint8)
-    labels = rng.integers(0, arch.classes, rounds * count).astype(np.uint8)
+    pixels = rng.integers(0, 256, (count, *arch.input_shape), dtype=np.uint8)
+    labels = rng.integers(0, arch.classes, count).astype(np.uint8)
     split = Split(pixels, labels, pixels[:100], labels[:100])
-    sides = {"plain": Training(arch, train, split, fused=False), "fused": Training(arch, train, split)}
-    found: dict[str, list[float]] = {side: [] for side in sides}
-    for turn in range(rounds):
-        for side, training in sides.items():
-            before = training.progress.train_s
-            training.advance((turn + 1) / rounds)
-            found[side].append(training.progress.train_s - before)
-    print(json.dumps({side: seconds[1:] for side, seconds in found.items()}))  # the first round traces the graph
+    plain, fused = in_turns([Training(arch, train, split, fused=kind) for kind in (False, True)], rounds)
+    print(json.dumps({"plain": plain, "fused": fused}))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from statistics import median
 
@@ -37,11 +38,19 @@ def gain(arch: ArchSpec, train: TrainSpec) -> float:
     split = Split(pixels, labels, pixels[:1], labels[:1])
     kinds: tuple[Precision, Precision] = ("float32", "mixed_bfloat16")
     sides = [Training(arch, replace(train, precision=kind, epochs=1), split) for kind in kinds]
-    seconds: list[list[float]] = [[], []]
-    for turn in range(1, _ROUNDS + 2):
+    plain, quick = in_turns(sides, _ROUNDS)
+    return median(a / b for a, b in zip(plain, quick, strict=True))
+
+
+def in_turns(sides: Sequence[Training], rounds: int) -> list[list[float]]:
+    """Seconds that each of several trainings took in each round.
+
+    Each trains a whole epoch in ``rounds`` + 1 stretches, of which the first, that builds the graph, does not count.
+    """
+    seconds: list[list[float]] = [[] for _ in sides]
+    for turn in range(1, rounds + 2):
         for side, spent in zip(sides, seconds, strict=True):
             before = side.progress.train_s
-            side.advance(turn / (_ROUNDS + 1))
+            side.advance(turn / (rounds + 1))
             spent.append(side.progress.train_s - before)
-    plain, quick = (spent[1:] for spent in seconds)  # the first round builds the graph
-    return median(a / b for a, b in zip(plain, quick, strict=True))
+    return [spent[1:] for spent in seconds]

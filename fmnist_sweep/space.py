@@ -66,12 +66,12 @@ def sample(
     height, width, _ = input_shape
     for place in range(1, depth + 1):
         values: dict[str, Any] = {key: walk.value(key, place) for key in BLOCK_KEYS if key != "pool_after"}
-        if values["convs"] > 1 and values["pooling"] != "none":
-            values["pool_after"] = walk.value("pool_after", place)
         if min(height, width) < 2:  # nothing left to pool
             values["pooling"] = "none"
         elif values["pooling"] != "none":
             height, width = height // 2, width // 2
+        if values["convs"] > 1 and values["pooling"] != "none":
+            values["pool_after"] = walk.value("pool_after", place)
         blocks.append(BlockSpec(**values))
     bn_dense = bool(normalised and units and walk.value("bn_dense"))
     bn_logits = bool(normalised and walk.value("bn_logits"))
