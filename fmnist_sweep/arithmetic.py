@@ -10,9 +10,9 @@ from functools import lru_cache
 from fmnist_sweep.arch import ArchSpec, BlockSpec, TrainSpec
 
 FLOAT_BYTES = 4
-_FLOPS_PER_S = 2.5e11
-_ACTIVATIONS_PER_S = 4.4e8
-_PARAMETERS_PER_S = 8.5e8
+_FLOPS_PER_S = 1.43e11
+_ACTIVATIONS_PER_S = 4.95e8
+_PARAMETERS_PER_S = 2.74e8
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +120,8 @@ def work(arch: ArchSpec, train: TrainSpec) -> tuple[float, float, float]:
 def image_s(arch: ArchSpec, train: TrainSpec) -> float:
     """Seconds that one image of training takes on one core of the machine that the constants come from.
 
-    The model is linear in ``work``. Its constants were fitted to the 54 nets of a 50-trial run on two cores of an AMD
-    EPYC, half of which it meets within a factor of 1.4; ``make bench ARGS="pace"`` fits them anew.
+    The model is linear in ``work``. Its constants were fitted to 40 nets of ``default``, trained in float32 on two
+    cores of an Intel Xeon; it meets 82 % of them within a factor of 1.25. ``make bench ARGS="pace"`` fits them anew.
     """
     rates = (_FLOPS_PER_S, _ACTIVATIONS_PER_S, _PARAMETERS_PER_S)
     return sum(amount / rate for amount, rate in zip(work(arch, train), rates, strict=True))

@@ -19,8 +19,8 @@ from fmnist_sweep.arch import ArchSpec, TrainSpec, fingerprint
 from fmnist_sweep.schema import SweepConfig
 from fmnist_sweep.state import JobRecord, StudyState
 
-_MATRIX_FLOPS_PER_S = 1.29e11  # what ``Pace.probed`` finds on one core of that machine
-_ADDED_BYTES_PER_S = 6.2e10  # likewise
+_MATRIX_FLOPS_PER_S = 1.49e11  # what ``Pace.probed`` finds on one core of that machine
+_ADDED_BYTES_PER_S = 2.38e10  # likewise
 _START_S = 3.5  # a worker's own: process, building, tracing, and scoring two or three times
 _STARTS = 1.3  # a trial's, as some are set aside and taken up again
 _TELLING_S = 3.0
