@@ -104,7 +104,7 @@ class LiveTable:
         self._workers = max(self._workers, len(running))
         room = max(self._console.height - _LINES_BESIDE, 1)
         for job in running[:room]:
-            accuracy = percent(job.reports[-1].val_accuracy) if job.reports else "-"
+            accuracy = percent(job.reports[-1].standing) if job.reports else "-"
             epochs = f"{job.epoch:g}/{job.train.epochs}"
             table.add_row(called(job), job.arch.short, epochs, accuracy, time_left(job))
         more = [Text(f"and {len(running) - room} more", style="dim")] if len(running) > room else []
@@ -137,7 +137,10 @@ def best_so_far(state: StudyState) -> JobRecord | None:
 
 
 def news(state: StudyState, event: Event | None, target: int) -> str:
-    """One line on a net that ended, was set aside or lost its worker; "" for all else."""
+    """One line on a net that ended, was set aside or lost its worker; "" for all else.
+
+    It names the best accuracy of a net that has ended, and what a net was compared by where that set it aside.
+    """
     if event is None or event.kind not in ("ended", "held", "died") or event.job not in state.jobs:
         return ""
     job = state.jobs[event.job]
@@ -154,7 +157,8 @@ def news(state: StudyState, event: Event | None, target: int) -> str:
         how = f"the same net as {job.same_as}  "
     if job.state == "pruned" and event.kind == "ended" and job.attempts and "set aside" in job.reason:
         return ""  # that it was set aside has been told
-    return f"{head} {called(job)}  {percent(job.best)}  {how}{job.arch.short}"
+    accuracy = job.reports[-1].standing if job.state == "held" else job.best
+    return f"{head} {called(job)}  {percent(accuracy)}  {how}{job.arch.short}"
 
 
 def called(job: JobRecord) -> str:

@@ -7,16 +7,18 @@ import os
 import subprocess
 import sys
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from fmnist_sweep.display import LiveTable, clock
+from fmnist_sweep.display import LiveTable, clock, news
 from fmnist_sweep.estimate import seconds_left
 from fmnist_sweep.home import Home
 from fmnist_sweep.ledger import Ledger
 from tests.pseudo_terminal import PATIENCE_S, terminal
+from tests.report_stand_ins import curve, proposals
 from tests.terminal_child import story
 
 CHILD = [sys.executable, "-m", "tests.terminal_child"]
@@ -99,6 +101,24 @@ def test_the_time_left_is_that_of_all_that_were_seen_at_work() -> None:
     assert f"about {clock(short)} left" in together._headline(few)
     for table in (alone, together):
         table.close()
+
+
+def test_a_net_shows_at_a_rung_what_it_is_compared_by() -> None:
+    told = story(0)
+    ((arch, train, drawn),) = proposals(1, 6)
+    told.ask("trial-0006", "trial", 6, arch, train, drawn, (0.5, 5.0))
+    told.tell("started", "trial-0006", 1)
+    (report,) = curve(arch, train, (0.5,))
+    rough = replace(report, val_accuracy=0.8111, smooth_accuracy=0.8222)
+    told.tell("report", "trial-0006", rough.place, **rough.body)
+    console = Console(file=io.StringIO(), width=80, height=40)
+    table = LiveTable(console, 50)
+    table.close()
+    with console.capture() as drawn_table:
+        console.print(table._render(told.state))
+    assert " 82.22 %" in drawn_table.get()
+    told.tell("held", "trial-0006", rough.place)
+    assert "  82.22 %  set aside at epoch 0.5  " in news(told.state, told.events[-1], 50)
 
 
 def test_no_color_is_respected_in_a_terminal() -> None:
