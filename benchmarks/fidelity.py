@@ -44,6 +44,20 @@ SCHEDULES = (
     Schedule("asha", (0.25, 1.0, 2.0), 4),
     Schedule("asha", (0.0625, 0.25, 1.0, 2.0), 2),
     Schedule("asha", (0.5, 1.0, 2.0)),
+    *(
+        Schedule("asha", rungs, reduction, finalists, "at_end")
+        for rungs, reduction, finalists in (
+            ((1.0,), 3, 5),
+            ((0.5, 1.0), 3, 5),
+            ((0.5, 1.0), 3, 8),
+            ((0.25, 1.0), 3, 5),
+            ((0.5, 1.0, 2.0), 2, 5),
+            ((0.5, 1.0, 2.0), 3, 5),
+            ((0.25, 1.0, 2.0), 3, 5),
+            ((0.25, 1.0, 2.0), 3, 3),
+            ((0.5, 2.0), 3, 5),
+        )
+    ),
     Schedule("median", (1.0, 2.0, 3.0, 4.0)),
 )
 
@@ -101,7 +115,8 @@ def _config(chosen: dict[str, Any]) -> SweepConfig:
     """The default sweep without pruning, by random draws, with many report points."""
     default = sweeps.load("default")[1]
     changed = default.changed(epochs=chosen["epochs"])
-    fidelity = changed.fidelity.model_copy(update={"pruner": "none", "rungs": list(RUNGS)})
+    whole = {"pruner": "none", "rungs": list(RUNGS), "full_training": "at_once"}
+    fidelity = changed.fidelity.model_copy(update=whole)
     study = changed.study.model_copy(update={"sampler": "random", "keep_models": 1})
     data = changed.data.model_copy(update={"train_images": chosen["train_images"]})
     return changed.model_copy(update={"fidelity": fidelity, "study": study, "data": data})

@@ -21,7 +21,7 @@ from fmnist_sweep.home import StudyFolder
 from fmnist_sweep.ledger import Ledger
 from fmnist_sweep.proposers import Past, Proposal, Task
 from fmnist_sweep.proposers.base import Excess
-from fmnist_sweep.schema import FidelitySection, Pruner, StudySection, SweepConfig
+from fmnist_sweep.schema import FidelitySection, FullTraining, Pruner, StudySection, SweepConfig
 from fmnist_sweep.trial import Report, TrialJob, TrialResult
 
 _IN_MEMORY = Path(":memory:")
@@ -31,12 +31,13 @@ _FINALISTS = 5
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How early trials are stopped, and how many are trained in full in the end."""
+    """How early trials are stopped, how many are trained in full in the end, and when."""
 
     pruner: Pruner
     rungs: tuple[float, ...]
     reduction: int = 3
     finalists: int = _FINALISTS
+    full_training: FullTraining = "at_once"
 
     @property
     def name(self) -> str:
@@ -46,7 +47,8 @@ class Schedule:
         rungs = ", ".join(f"{rung:g}" for rung in self.rungs)
         reduction = "" if self.pruner == "median" else f" 1/{self.reduction}"
         finalists = "" if self.finalists == _FINALISTS else f", {self.finalists} finalists"
-        return f"{self.pruner} [{rungs}]{reduction}{finalists}"
+        at_end = ", in full at the end" if self.full_training == "at_end" else ""
+        return f"{self.pruner} [{rungs}]{reduction}{finalists}{at_end}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,12 @@ def many(curves: Sequence[Curve], schedule: Schedule, *, times: int, trials: int
 
 
 def _task(curve: Curve, schedule: Schedule) -> Task:
-    fidelity = FidelitySection(pruner=schedule.pruner, rungs=list(schedule.rungs), reduction=schedule.reduction)
+    fidelity = FidelitySection(
+        pruner=schedule.pruner,
+        rungs=list(schedule.rungs),
+        reduction=schedule.reduction,
+        full_training=schedule.full_training,
+    )
     config = SweepConfig(
         title="a replay", study=StudySection(keep_models=schedule.finalists), fidelity=fidelity, space={}
     )

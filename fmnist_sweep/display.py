@@ -12,6 +12,8 @@ from rich.text import Text
 
 from fmnist_sweep.estimate import seconds_left
 from fmnist_sweep.ledger import Event
+from fmnist_sweep.pruning import last_rung
+from fmnist_sweep.schema import SweepConfig
 from fmnist_sweep.state import ENDED, JobRecord, StudyState
 
 _LINES_BESIDE = 6  # of a terminal: what stands around the table of running nets, and the last news
@@ -157,7 +159,12 @@ def news(state: StudyState, event: Event | None, target: int) -> str:
         how = f"the same net as {job.same_as}  "
     if job.state == "pruned" and event.kind == "ended" and job.attempts and "set aside" in job.reason:
         return ""  # that it was set aside has been told
-    accuracy = job.reports[-1].standing if job.state == "held" else job.best
+    accuracy = job.best
+    if job.state == "held":
+        accuracy = job.reports[-1].standing
+        fidelity = SweepConfig.model_validate(state.study["config"]).fidelity
+        if fidelity.full_training == "at_end" and job.epoch == last_rung([job], fidelity):
+            how = f"at the last rung, epoch {job.epoch:g}  "
     return f"{head} {called(job)}  {percent(accuracy)}  {how}{job.arch.short}"
 
 

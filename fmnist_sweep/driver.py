@@ -17,6 +17,7 @@ from typing import Any, Literal, NoReturn
 from fmnist_sweep import pruning, space
 from fmnist_sweep.arch import ArchSpec, TrainSpec, fingerprint
 from fmnist_sweep.data import PreparedData
+from fmnist_sweep.deadline import Deadline
 from fmnist_sweep.errors import DataError, FatalError, HomeError, LedgerError
 from fmnist_sweep.executors import Died, Executor, Failed, Finished, Happening, Reported
 from fmnist_sweep.home import StudyFolder
@@ -92,7 +93,7 @@ class Driver:
         self._exhausted = False
         self._patience = 0
         self._waits_for: set[str] | None = None  # what ran when the proposer had nothing: none of it has ended yet
-        self._timed_out = False
+        self._deadline = Deadline(None, 0.0, task.config)
         self._pasts = Pasts(task.config.fidelity.price)
 
     def run(
@@ -103,7 +104,7 @@ class Driver:
         Args:
             target: Trials in all, those of earlier runs counted.
             extras: Nets to train beside them, none of them ever stopped early.
-            timeout_s: Seconds that the study may take in all, earlier runs counted.
+            timeout_s: Seconds that the study may take in all, earlier runs counted; see ``Deadline``.
             patience: See ``pruning.flat``; trials of earlier runs count; 0 for never.
 
         Raises:
@@ -111,13 +112,12 @@ class Driver:
         """
         self._patience = patience
         self._take_up(extras)
-        begun, spent = time.monotonic(), self.state.wall_s
+        deadline = self._deadline = Deadline(timeout_s, self.state.wall_s, self._task.config)
         while True:
             stopping = self._stopping()
-            self._timed_out = timeout_s is not None and spent + time.monotonic() - begun >= timeout_s
             if stopping is Stopping.NOW:
                 self._pause(list(self._running))
-            elif stopping is Stopping.NO and not self._timed_out:
+            elif stopping is Stopping.NO and not deadline.over:
                 self._fill(target)
             if not self._running:
                 break
@@ -127,12 +127,12 @@ class Driver:
             self._watch(self.state, None)
         if self._stopping() is not Stopping.NO:
             return "interrupted"
-        if not self._timed_out:
-            for job in self.state.trials("held"):
-                self._end_pruned(job, "set aside")
-        if self._timed_out and (self.state.unfinished() or len(self.state.trials()) < target):
+        short = len(self.state.trials()) < target
+        if (deadline.closing and short) or (deadline.over and (short or self.state.unfinished())):
             return "timeout"
-        if len(self.state.trials()) >= target:
+        for job in self.state.trials("held"):
+            self._end_pruned(job, "set aside")
+        if not short:
             return "done"
         return "exhausted" if self._exhausted else "flat" if self._flat() else "done"
 
@@ -193,6 +193,8 @@ class Driver:
         """Asks for one more trial; False where there is none to be had."""
         trials = self.state.trials()
         if len(trials) >= target or self._exhausted or self._waits_for == set(self._running) or self._flat():
+            return False
+        if self._deadline.close(self.state, self._executor.slots):
             return False
         limits = self._task.config.limits
         proposal = self._proposer.ask([self._pasts.of(job) for job in trials], lambda it: space.excess(it.arch, limits))
@@ -363,7 +365,7 @@ class Driver:
             self._take_death(key, "the worker gave no sign of life")
 
     def _wants_pause(self) -> bool:
-        return self._timed_out or self._stopping() is not Stopping.NO
+        return self._deadline.over or self._stopping() is not Stopping.NO
 
     def _pause(self, keys: list[str]) -> None:
         """Ends workers whose jobs go on in a later run."""

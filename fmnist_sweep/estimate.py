@@ -142,7 +142,8 @@ def _shortest(work: Callable[[], object]) -> float:
 def segments(config: SweepConfig, target: int) -> list[tuple[float, float]]:
     """From rung to rung, how many of ``target`` trials train on and for how many epochs each.
 
-    At each rung the share goes on that the pruner means to, and never fewer than the finalists.
+    At each rung the share goes on that the pruner means to, and never fewer than the finalists; with full training at
+    the end these alone pass the last one.
     """
     fidelity, epochs = config.fidelity, float(config.epochs)
     finalists = min(target, config.study.keep_models)
@@ -151,6 +152,8 @@ def segments(config: SweepConfig, target: int) -> list[tuple[float, float]]:
     for rung in [rung for rung in fidelity.rungs if rung < epochs]:
         found.append((going_on, rung - before))
         before, going_on = rung, max(going_on * share, finalists)
+    if fidelity.full_training == "at_end" and found:
+        going_on = finalists
     return [*found, (going_on, epochs - before)]
 
 

@@ -99,7 +99,8 @@ def goes_on(job: JobRecord, rungs: Rungs, fidelity: FidelitySection) -> bool:
     ``asha`` is the asynchronous rule of successive halving (Li et al., A System for Massively Parallel
     Hyperparameter Tuning, MLSys 2020, algorithm 2): of n trials that have come to a rung, the best
     floor(n / reduction) go on, whenever they came. ``median`` lets those go on that are not below the
-    median of the others there, once there are five of them.
+    median of the others there, once there are five of them. With ``full_training`` at the end, nobody goes past the
+    last rung by this rule; see ``last_chance``.
     """
     if not at_rung(job, fidelity):
         return True
@@ -108,6 +109,8 @@ def goes_on(job: JobRecord, rungs: Rungs, fidelity: FidelitySection) -> bool:
         own = bisect_left(there, score)
         others = [*there[:own], *there[own + 1 :]]
         return len(others) < _MEDIAN_NEEDS or score >= median(others)
+    if fidelity.full_training == "at_end" and job.epoch == last_rung([job], fidelity):
+        return False
     return len(there) - bisect_right(there, score) < len(there) // fidelity.reduction
 
 
@@ -124,16 +127,37 @@ def promoted(rungs: Rungs, fidelity: FidelitySection) -> JobRecord | None:
 def last_chance(trials: Sequence[JobRecord], fidelity: FidelitySection, finalists: int) -> JobRecord | None:
     """The held trial to take up once no new one will come, so that ``finalists`` trials are trained in full.
 
-    None while trials that might yet do better are still below the last rung.
+    With ``full_training`` at the end these are the best of the last rung, whatever was trained in full before, as by an
+    earlier run of fewer trials. None while trials that might yet do better are still below the last rung.
     """
-    last = max((rung for rung in fidelity.rungs if any(rung < job.report_at[-1] for job in trials)), default=0.0)
+    last = last_rung(trials, fidelity)
     under_way = [job for job in trials if job.state in ("waiting", "running")]
     if any(job.epoch < last for job in under_way):
         return None
     complete = [job for job in trials if job.state == "complete"]
-    if len(complete) + len(under_way) >= finalists:
-        return None
-    return max((job for job in trials if job.state == "held"), key=lambda job: _rank(job, fidelity.price), default=None)
+    held = [job for job in trials if job.state == "held"]
+    if len(complete) + len(under_way) < finalists:
+        return max(held, key=lambda job: rank(job, fidelity.price), default=None)
+    if fidelity.full_training == "at_end":
+        return next((job for job in _best_at(last, trials, fidelity.price)[:finalists] if job.state == "held"), None)
+    return None
+
+
+def last_rung(trials: Iterable[JobRecord], fidelity: FidelitySection) -> float:
+    """The last rung before the end of a trial; 0 where there is none."""
+    ends = {job.report_at[-1] for job in trials}
+    return max((rung for rung in fidelity.rungs if any(rung < end for end in ends)), default=0.0)
+
+
+def _best_at(epoch: float, trials: Iterable[JobRecord], price: float) -> list[JobRecord]:
+    """The sound trials that have come to a report point, the best there first."""
+    there = [
+        (merit(job, report, price), -job.number, job)
+        for job in trials
+        for report in job.reports
+        if report.epoch == epoch and job.state != "failed"
+    ]
+    return [job for _, _, job in sorted(there, key=lambda it: it[:2], reverse=True)]
 
 
 def flat(trials: Sequence[JobRecord], patience: int) -> bool:
@@ -150,5 +174,6 @@ def flat(trials: Sequence[JobRecord], patience: int) -> bool:
     return len(later) >= patience and not any(job.state in ("waiting", "running") for job in later)
 
 
-def _rank(job: JobRecord, price: float) -> tuple[float, float, int]:
+def rank(job: JobRecord, price: float) -> tuple[float, float, int]:
+    """How a trial with reports stands among all, to sort by: the further first, then the better, then the earlier."""
     return job.epoch, merit(job, job.reports[-1], price), -job.number

@@ -14,6 +14,7 @@ from fmnist_sweep.arch import TrainSpec
 Engine = Literal["optuna", "keras-tuner-random", "keras-tuner-bayesian", "keras-tuner-hyperband"]
 Sampler = Literal["tpe", "random", "grid"]
 Pruner = Literal["asha", "median", "none"]
+FullTraining = Literal["at_once", "at_end"]
 Scalar = bool | int | float | str
 
 BLOCK_KEYS = ("filters", "kernel_size", "convs", "pooling", "dropout", "pool_after")
@@ -107,12 +108,21 @@ class FidelitySection(_Frozen):
         price: How much more accurate, in percentage points, a net must be at a rung to stand level with one that trains
             in half its time; 0 where time does not count. The trials that are trained in full are ranked by accuracy
             alone.
+        full_training: When the best of the last rung are trained in full, with ``asha``: ``at_once``, as they come
+            there, 1/reduction of them; ``at_end``, once no new trial will come, the best ``keep_models`` of all.
     """
 
     pruner: Pruner = "asha"
     rungs: list[float] = Field(default_factory=lambda: [1.0], max_length=20)
     reduction: int = Field(3, ge=2, le=16)
     price: float = Field(0.0, ge=0.0, le=10.0)
+    full_training: FullTraining = "at_once"
+
+    @model_validator(mode="after")
+    def _halving(self) -> FidelitySection:
+        if self.full_training == "at_end" and self.pruner != "asha":
+            raise ValueError(f"full_training is 'at_end' with pruner {self.pruner!r}; valid: with pruner 'asha' alone")
+        return self
 
     @model_validator(mode="after")
     def _ascending(self) -> FidelitySection:

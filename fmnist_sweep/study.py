@@ -83,7 +83,7 @@ def with_engine(config: SweepConfig, engine: Engine) -> SweepConfig:
     changed = config.model_copy(update={"study": config.study.model_copy(update={"engine": engine})})
     if engine != "keras-tuner-hyperband":
         return changed
-    fidelity = config.fidelity.model_copy(update={"pruner": "none", "rungs": [1.0]})
+    fidelity = config.fidelity.model_copy(update={"pruner": "none", "rungs": [1.0], "full_training": "at_once"})
     return changed.model_copy(update={"fidelity": fidelity})
 
 

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from fmnist_sweep import config
 from fmnist_sweep.errors import ConfigError, UsageError
-from fmnist_sweep.schema import Domain, SweepConfig
+from fmnist_sweep.schema import Domain, Engine, SweepConfig
 from fmnist_sweep.space import RandomSuggest, sample
+from fmnist_sweep.study import with_engine
 from tests.strategies import CALM, GARBAGE, KEYS, toml
 
 GOOD: dict[str, Any] = {
@@ -124,6 +125,11 @@ def test_all_but_the_title_and_the_space_has_defaults() -> None:
         (START + "depth = 1\nfilters = [8]\n[cases.a]\ndepth = 2", r".*filters: 1 values for up to 2 blocks; valid"),
         (START + "[cases.a]\nhead = 1", r"cases.a.head: head is 1; valid: 'flatten', 'global_average'"),
         (START + "[cases.a]\nhaed = 1", r"cases.a.haed: unknown key \(did you mean 'head'\?\); valid"),
+        (
+            START + '[fidelity]\npruner = "none"\nfull_training = "at_end"',
+            r"fidelity: full_training is 'at_end' with pruner 'none'; valid: with pruner 'asha' alone",
+        ),
+        (START + '[fidelity]\nfull_training = "last"', r"fidelity.full_training is 'last'; .*'at_once' or 'at_end'"),
         ("title =\n[space]", r"not TOML: .*line 1"),
         (START + "depth = 1\ndepth = 2\n[lab]", r"not TOML: .*line 4"),
         (START + "epochs = 1" + "0" * 5000, r"not TOML: .*digits"),
@@ -205,6 +211,13 @@ def test_changed_fixes_keys_and_leaves_the_original() -> None:
     changed = sweep.changed(epochs=9, learning_rate=None, seed=4)
     assert changed.space == {**sweep.space, "epochs": 9, "seed": 4}
     assert (changed.title, sweep.space["epochs"]) == (sweep.title, 3)
+
+
+@pytest.mark.parametrize("name", ["default", "accuracy", "tiny"])
+@pytest.mark.parametrize("engine", ["optuna", "keras-tuner-random", "keras-tuner-bayesian", "keras-tuner-hyperband"])
+def test_a_shipped_sweep_by_any_engine_is_one_that_a_later_run_can_read(name: str, engine: Engine) -> None:
+    changed = with_engine(config.load(name)[1], engine)
+    assert SweepConfig.model_validate(json.loads(changed.model_dump_json())) == changed
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,31 @@ def test_the_best_at_each_rung_go_on_and_the_finalists_go_all_the_way(tmp_path: 
     assert len(place.state.trials("complete", "pruned")) == 12
 
 
+def at_end(keep_models: int) -> Task:
+    """The small sweep, its best trained in full once no new trial will come."""
+    late = stand_ins.SWEEP.replace("SAMPLER", "random").replace(
+        "reduction = 3", 'reduction = 3, full_training = "at_end"'
+    )
+    sweep = config.parse(late.replace("startup_trials", f"keep_models = {keep_models}, startup_trials"), "a late sweep")
+    return Task(sweep, stand_ins.SHAPE, stand_ins.CLASSES, 0)
+
+
+def test_full_training_at_the_end_is_for_the_best_of_the_last_rung_alone(tmp_path: Path) -> None:
+    place = Place(tmp_path, at_end(2))
+    for target in (9, 12):
+        assert place.drive(target) == "done"
+        trials = place.state.trials()
+        there = [(score, -job.number, job.key) for job in trials if (score := pruning.score_at(job, 1.0)) is not None]
+        best = {key for *_, key in sorted(there, reverse=True)[:2]}
+        assert len(there) > 2
+        assert best <= {job.key for job in trials if job.state == "complete"}
+        if target == 9:
+            assert len(place.state.trials("complete")) == 2
+    whole = [(event.kind, event.job) for event in place.ledger.events()]
+    last_asked = max(at for at, (kind, job) in enumerate(whole) if (kind, job) == ("asked", "trial-0008"))
+    assert all(whole.index(("kept", job.key)) > last_asked for job in place.state.trials("complete"))
+
+
 def test_who_goes_on_at_a_rung_pays_for_time_and_who_wins_does_not(tmp_path: Path) -> None:
     wide = stand_ins.SWEEP.replace("SAMPLER", "random").replace("filters = 8", "filters = { choices = [8, 128] }")
     priced = config.parse(wide.replace("reduction = 3", "reduction = 3, price = 10.0"), "a priced sweep")
@@ -190,6 +215,18 @@ def test_a_trial_that_is_one_of_the_labs_nets_shares_its_result(place: Place) ->
 def test_out_of_time_is_said_and_a_longer_time_goes_on(place: Place) -> None:
     assert place.drive(5, timeout_s=0.0) == "timeout"
     assert place.drive(5, timeout_s=600.0) == "done"
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_the_last_of_the_time_is_for_training_the_best_in_full(tmp_path: Path, late: bool) -> None:
+    """With a trainer that takes no time: what is reserved is what starting workers takes."""
+    place = Place(tmp_path, at_end(2) if late else stand_ins.task("random"))
+    assert place.drive(12, timeout_s=9.0) == "timeout"
+    before = place.state
+    assert 0 < len(before.trials()) < 12
+    assert len(before.trials("complete")) == min(len(before.trials()), place.task.config.study.keep_models)
+    assert not before.trials("running", "waiting", "pruned")
+    assert place.drive(12, timeout_s=600.0) == "done"
 
 
 def test_a_flat_search_ends_with_its_finalists_trained_and_more_patience_goes_on(place: Place) -> None:

@@ -21,7 +21,7 @@ LAYERS = {
     "values": "errors addresses quiet checks arch arithmetic lab schema mistakes config space scores duplicates stats "
     "verdicts",
     "files and state": "durable sqlite_birth wal fetch data.arrays data.imageset data.source "
-    "data.fashion_mnist data.prepared data home settings ledger trial state pruning estimate",
+    "data.fashion_mnist data.prepared data home settings ledger trial state pruning estimate deadline",
     "training": "fused model augment train precision testing",
     "executors": "executors.base executors executors.worker executors.inline executors.kernel executors.gpu "
     "executors.local executors.preload executors.ray_keeper executors.ray_cluster executors.ray_nodes "

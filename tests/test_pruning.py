@@ -121,6 +121,52 @@ def test_those_below_the_rung_do_not_count(scores: list[float], reduction: int) 
         assert goes_on(job, Rungs([*trials, trial(99, 0.9), trial(100)]), asha(reduction)) == wanted
 
 
+# Full training at the end
+
+
+@CALM
+@given(fields, reductions)
+def test_before_the_end_nobody_trains_past_the_last_rung(scores: list[float], reduction: int) -> None:
+    fidelity = FidelitySection(rungs=[0.5, 1.0], reduction=reduction, full_training="at_end")
+    at_last, below = at_one(scores), [trial(number, score) for number, score in enumerate(scores)]
+    assert not any(goes_on(job, Rungs(at_last), fidelity) for job in at_last)
+    at_once = fidelity.model_copy(update={"full_training": "at_once"})
+    for job in below:
+        assert goes_on(job, Rungs(below), fidelity) == goes_on(job, Rungs(below), at_once)
+        whole = replace(job, reports=trial(0, 0.5, 0.6, 0.7).reports)
+        assert goes_on(whole, Rungs([*below, whole]), fidelity), "a finalist is stopped nowhere"
+
+
+@CALM
+@given(
+    st.lists(st.tuples(accuracies, st.sampled_from(["held", "complete", "running", "pruned", "failed"])), max_size=15),
+    st.integers(1, 6),
+)
+def test_at_the_end_the_best_of_the_last_rung_are_trained_however_many_are_already(
+    drawn: list[tuple[float, JobState]], finalists: int
+) -> None:
+    """So a study that is extended has the new trials that belong to the best trained too."""
+    fidelity = FidelitySection(rungs=[1.0], full_training="at_end")
+    trials = [trial(number, 0.5, score, state=state) for number, (score, state) in enumerate(drawn)]
+    sound = sorted(
+        (job for job in trials if job.state != "failed"), key=lambda job: (-drawn[job.number][0], job.number)
+    )
+    best = {job.number for job in sound[:finalists]}
+    trained = {job.number for job in trials if job.state in ("complete", "running")}
+    while (found := last_chance(trials, fidelity, finalists)) is not None:
+        assert found.state == "held"
+        assert found.number in best or len(trained) < finalists
+        trained.add(found.number)
+        trials[found.number] = replace(found, state="complete")
+    assert all(trials[number].state != "held" for number in best)
+    assert len(trained) >= min(finalists, sum(state not in ("failed", "pruned") for _, state in drawn))
+
+
+def test_full_training_at_the_end_is_for_successive_halving_alone() -> None:
+    with pytest.raises(ValueError, match=r"full_training is 'at_end'.*pruner.*asha"):
+        FidelitySection(pruner="median", full_training="at_end")
+
+
 # The median rule
 
 

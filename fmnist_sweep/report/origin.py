@@ -110,7 +110,7 @@ def origin(state: StudyState, findings: Findings | None) -> tuple[Fact, ...]:
         "begun": _date(study.get("created")),
         "sweep": study.get("sweep"),
         "searched by": " ".join(str(search[key]) for key in ("engine", "sampler") if key in search),
-        "stopped early by": f"{fidelity['pruner']}, at epochs {fidelity['rungs']}" if fidelity else None,
+        "stopped early by": _fidelity(fidelity) if fidelity else None,
         "seed of the search": study.get("seed"),
         "seeds of the finals": seeds,
         "test set opened": "never" if not state.openings else f"{state.openings} x",
@@ -122,6 +122,11 @@ def origin(state: StudyState, findings: Findings | None) -> tuple[Fact, ...]:
     }
     found |= {f"MD5 of {name}": sum_ for name, sum_ in data.get("files", {}).items()}
     return tuple(Fact(name, str(value)) for name, value in found.items() if value not in (None, ""))
+
+
+def _fidelity(section: dict[str, Any]) -> str:
+    at_end = ", the best trained in full at the end" if section.get("full_training") == "at_end" else ""
+    return f"{section['pruner']}, at epochs {section['rungs']}{at_end}"
 
 
 def _date(seconds: Any) -> str:

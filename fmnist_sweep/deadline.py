@@ -1,0 +1,88 @@
+"""When a study has to be over, and whether it has time for one more trial."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import time
+from collections.abc import Iterable
+from statistics import fmean
+
+from fmnist_sweep import pruning
+from fmnist_sweep.schema import SweepConfig
+from fmnist_sweep.state import ENDED, JobRecord, StudyState
+
+_START_S = 3.5  # a worker's own, before it trains
+
+
+class Deadline:
+    """The end of a study's time. Its last part is for the trials that are to be trained in full: see ``closing``.
+
+    Args:
+        timeout_s: Seconds that the study may take in all; None for as many as it wants.
+        spent_s: Seconds that earlier runs of it took.
+        config: Of its sweep.
+
+    Attributes:
+        closing: Whether no new trial is begun any more, for lack of time; once so, it stays so.
+    """
+
+    def __init__(self, timeout_s: float | None, spent_s: float, config: SweepConfig) -> None:
+        self._at = None if timeout_s is None else time.monotonic() + timeout_s - spent_s
+        self._config = config
+        self._look_at = 0
+        self.closing = False
+
+    @property
+    def over(self) -> bool:
+        """Whether the time is up."""
+        return self._at is not None and time.monotonic() >= self._at
+
+    def close(self, state: StudyState, workers: int) -> bool:
+        """Whether to begin no more trials: one more might keep the best from being trained in full in time."""
+        trials = len(state.trials())
+        if self._at is not None and not self.closing and trials >= self._look_at:
+            self.closing = time.monotonic() + closing_s(state, self._config, workers) >= self._at
+            self._look_at = math.ceil(1.001 * trials)  # it takes going through all trials
+        return self.closing
+
+
+def closing_s(state: StudyState, config: SweepConfig, workers: int) -> float:
+    """Seconds until a study ends that begins one more trial, the last, if that is among the best.
+
+    Each job goes on at its own pace so far, one without any at the mean of the others, and the new one too. The longest
+    is given out first, each to the worker that is free first.
+
+    Returns:
+        0 while no trial has a pace.
+    """
+    trials = state.trials()
+    paces = {job.key: _pace(job) for job in state.jobs.values() if job.epoch}
+    known = [paces[job.key] for job in trials if job.epoch]
+    if not known:
+        return 0.0
+    mean = fmean(known)
+    sound = [job for job in trials if job.epoch and job.state not in ("failed", "pruned")]
+    ranked = sorted(sound, key=lambda job: pruning.rank(job, config.fidelity.price), reverse=True)
+    finalists = {job.key for job in ranked[: config.study.keep_models]}
+    last = pruning.last_rung(trials, config.fidelity)
+    left = [mean * max(job.train.epochs for job in trials)]
+    for job in state.jobs.values():
+        whole = job.kind != "trial" or job.key in finalists
+        if job.state in ("waiting", "running") or (job.state not in ENDED and whole):
+            until = float(job.train.epochs) if whole else max(last, job.epoch)
+            left.append(paces.get(job.key, mean) * (until - job.epoch))
+    return _span((seconds + _START_S for seconds in left), workers)
+
+
+def _pace(job: JobRecord) -> float:
+    """Seconds of training for one epoch."""
+    return job.reports[-1].train_s / job.epoch
+
+
+def _span(seconds: Iterable[float], workers: int) -> float:
+    """How long ``workers`` take for jobs of so many seconds."""
+    free = [0.0] * workers
+    for one in sorted(seconds, reverse=True):
+        heapq.heapreplace(free, free[0] + one)
+    return max(free)
