@@ -128,19 +128,20 @@ def last_chance(trials: Sequence[JobRecord], fidelity: FidelitySection, finalist
     """The held trial to take up once no new one will come, so that ``finalists`` trials are trained in full.
 
     With ``full_training`` at the end these are the best of the last rung, whatever was trained in full before, as by an
-    earlier run of fewer trials. None while trials that might yet do better are still below the last rung.
+    earlier run of fewer trials. None while trials below the last rung might yet do better.
     """
     last = last_rung(trials, fidelity)
     under_way = [job for job in trials if job.state in ("waiting", "running")]
-    if any(job.epoch < last for job in under_way):
-        return None
-    complete = [job for job in trials if job.state == "complete"]
-    held = [job for job in trials if job.state == "held"]
-    if len(complete) + len(under_way) < finalists:
-        return max(held, key=lambda job: rank(job, fidelity.price), default=None)
+    below = sum(job.epoch < last for job in under_way)
     if fidelity.full_training == "at_end":
-        return next((job for job in _best_at(last, trials, fidelity.price)[:finalists] if job.state == "held"), None)
-    return None
+        sure = _best_at(last, trials, fidelity.price)[: max(finalists - below, 0)]
+        due = next((job for job in sure if job.state == "held"), None)
+        if due is not None:
+            return due
+    complete = sum(job.state == "complete" for job in trials)
+    if below or complete + len(under_way) >= finalists:
+        return None
+    return max((job for job in trials if job.state == "held"), key=lambda job: rank(job, fidelity.price), default=None)
 
 
 def last_rung(trials: Iterable[JobRecord], fidelity: FidelitySection) -> float:

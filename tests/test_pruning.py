@@ -162,6 +162,17 @@ def test_at_the_end_the_best_of_the_last_rung_are_trained_however_many_are_alrea
     assert len(trained) >= min(finalists, sum(state not in ("failed", "pruned") for _, state in drawn))
 
 
+@pytest.mark.parametrize(("below", "chosen"), [(0, 2), (1, 2), (2, 2), (3, None), (4, None)])
+def test_who_will_be_a_finalist_whatever_the_others_do_does_not_wait_for_them(below: int, chosen: int | None) -> None:
+    fidelity = FidelitySection(rungs=[1.0], full_training="at_end")
+    held = [trial(number, 0.5, 0.6 + number / 10, state="held") for number in range(3)]
+    under_way = [trial(number, 0.5) for number in range(3, 3 + below)]
+    found = last_chance([*held, *under_way], fidelity, finalists=3)
+    assert (None if found is None else found.number) == chosen
+    if below:
+        assert last_chance([*held, *under_way], FIRST, finalists=3) is None
+
+
 def test_full_training_at_the_end_is_for_successive_halving_alone() -> None:
     with pytest.raises(ValueError, match=r"full_training is 'at_end'.*pruner.*asha"):
         FidelitySection(pruner="median", full_training="at_end")
