@@ -8,11 +8,10 @@ import time
 from collections.abc import Iterable
 from statistics import fmean
 
-from fmnist_sweep import pruning
+from fmnist_sweep import arithmetic, pruning
+from fmnist_sweep.estimate import START_S
 from fmnist_sweep.schema import SweepConfig
-from fmnist_sweep.state import ENDED, JobRecord, StudyState
-
-_START_S = 3.5  # a worker's own, before it trains
+from fmnist_sweep.state import StudyState
 
 
 class Deadline:
@@ -50,34 +49,30 @@ class Deadline:
 def closing_s(state: StudyState, config: SweepConfig, workers: int) -> float:
     """Seconds until a study ends that begins one more trial, the last, if that is among the best.
 
-    Each job goes on at its own pace so far, one without any at the mean of the others, and the new one too. The longest
-    is given out first, each to the worker that is free first.
+    Each job goes on at its own pace so far, one that has none at what arithmetic expects beside the others, the new one
+    at the mean of the trials. The longest is given out first, each to the worker that is free first.
 
     Returns:
         0 while no trial has a pace.
     """
     trials = state.trials()
-    paces = {job.key: _pace(job) for job in state.jobs.values() if job.epoch}
-    known = [paces[job.key] for job in trials if job.epoch]
+    paces = {job.key: job.reports[-1].train_s / job.epoch for job in state.jobs.values() if job.epoch}
+    known = [job for job in trials if job.epoch]
     if not known:
         return 0.0
-    mean = fmean(known)
-    sound = [job for job in trials if job.epoch and job.state not in ("failed", "pruned")]
+    factor = fmean(paces[job.key] / arithmetic.image_s(job.arch, job.train) for job in known)
+    sound = [job for job in known if job.state not in ("failed", "pruned")]
     ranked = sorted(sound, key=lambda job: pruning.rank(job, config.fidelity.price), reverse=True)
     finalists = {job.key for job in ranked[: config.study.keep_models]}
     last = pruning.last_rung(trials, config.fidelity)
-    left = [mean * max(job.train.epochs for job in trials)]
-    for job in state.jobs.values():
+    left = [fmean(paces[job.key] for job in known) * max(job.train.epochs for job in trials)]
+    for job in (job for job in state.jobs.values() if not job.same_as):
         whole = job.kind != "trial" or job.key in finalists
-        if job.state in ("waiting", "running") or (job.state not in ENDED and whole):
+        if job.state in ("waiting", "running") or (job.state == "held" and whole):
             until = float(job.train.epochs) if whole else max(last, job.epoch)
-            left.append(paces.get(job.key, mean) * (until - job.epoch))
-    return _span((seconds + _START_S for seconds in left), workers)
-
-
-def _pace(job: JobRecord) -> float:
-    """Seconds of training for one epoch."""
-    return job.reports[-1].train_s / job.epoch
+            pace = paces.get(job.key, factor * arithmetic.image_s(job.arch, job.train))
+            left.append(pace * (until - job.epoch))
+    return _span((seconds + START_S for seconds in left), workers)
 
 
 def _span(seconds: Iterable[float], workers: int) -> float:

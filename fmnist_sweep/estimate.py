@@ -21,7 +21,7 @@ from fmnist_sweep.state import JobRecord, StudyState
 
 _MATRIX_FLOPS_PER_S = 1.49e11  # what ``Pace.probed`` finds on one core of that machine
 _ADDED_BYTES_PER_S = 2.38e10  # likewise
-_START_S = 3.5  # a worker's own: process, building, tracing, and scoring two or three times
+START_S = 3.5  # a worker's own: process, building, tracing, and scoring two or three times
 _STARTS = 1.3  # a trial's, as some are set aside and taken up again
 _TELLING_S = 3.0
 _DRAWS = 400
@@ -110,7 +110,7 @@ def forecast(
     *early, (finalists, last) = segments(config, target)
     epochs_s = mean(costs) * sum(trials * epochs for trials, epochs in early)
     epochs_s += mean(costs[len(costs) // 2 if early else 0 :]) * finalists * last  # finalists are of the larger kind
-    epochs_s += target * _STARTS * _START_S
+    epochs_s += target * _STARTS * START_S
     variants = lab.variants(
         config.lab.variants,
         input_shape=input_shape,
@@ -119,7 +119,7 @@ def forecast(
     )
     different = {fingerprint(it.arch, it.train): it for it in variants}.values()
     lab_s = images * sum(arithmetic.image_s(it.arch, it.train) * it.train.epochs for it in different)
-    lab_s += len(different) * _START_S
+    lab_s += len(different) * START_S
     return Forecast(
         nets=tuple(nets),
         over_limits=1 - len(fitting) / len(draws),

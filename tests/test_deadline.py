@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fmnist_sweep import lab
 from fmnist_sweep.deadline import Deadline, closing_s
 from fmnist_sweep.state import StudyState
-from tests.report_stand_ins import Story
+from tests.report_stand_ins import SHAPE, Story
 from tests.stand_ins import task
 from tests.strategies import CALM
 
@@ -56,6 +57,17 @@ def test_the_time_is_that_of_the_finalists_and_of_one_new_trial(trials: int) -> 
     wanted += sum(paces.values()) / len(paces) * 5
     starts = min(trials, 3) + 1
     assert closing_s(state, LATE, 1) == pytest.approx(wanted + 3.5 * starts)
+
+
+def test_a_net_without_a_pace_is_expected_to_take_what_its_size_takes() -> None:
+    """Not what a trial takes: the lab's fully connected net has fifty epochs of a second."""
+    told = Story().begin().search(6, 0)
+    before = closing_s(told.state, LATE, 1)
+    (mlp,) = lab.variants(("lab-mlp",), input_shape=SHAPE, classes=10)
+    told.ask(mlp.name, "lab", -1, mlp.arch, mlp.train, {}, (1.0, 50.0))
+    paces = [job.reports[-1].train_s / job.epoch for job in told.state.trials()]
+    more = closing_s(told.state, LATE, 1) - before
+    assert 3.5 < more < 50 * sum(paces) / len(paces) / 4
 
 
 def test_who_is_trained_in_full_takes_no_more_time() -> None:
