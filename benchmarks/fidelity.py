@@ -24,7 +24,7 @@ from fmnist_sweep.schema import SweepConfig
 from fmnist_sweep.state import StudyState
 
 NAME = "fidelity"
-RUNGS = (0.0625, 0.125, 0.25, 0.5, 1.0)
+RUNGS = (0.0625, 0.125, 0.25, 0.5, 1.0, 2.0, 3.0, 4.0)
 TRIALS = 50
 SCHEDULES = (
     Schedule("none", (1.0,)),
@@ -44,6 +44,9 @@ SCHEDULES = (
     Schedule("asha", (0.25, 1.0, 2.0), 4),
     Schedule("asha", (0.0625, 0.25, 1.0, 2.0), 2),
     Schedule("asha", (0.5, 1.0, 2.0)),
+    Schedule("asha", (0.5, 1.0, 3.0)),
+    Schedule("asha", (0.25, 3.0)),
+    Schedule("asha", (0.5, 3.0)),
     *(
         Schedule("asha", rungs, reduction, finalists, "at_end")
         for rungs, reduction, finalists in (
@@ -56,6 +59,9 @@ SCHEDULES = (
             ((0.25, 1.0, 2.0), 3, 5),
             ((0.25, 1.0, 2.0), 3, 3),
             ((0.5, 2.0), 3, 5),
+            ((0.25, 3.0), 3, 5),
+            ((0.5, 3.0), 3, 5),
+            ((0.5, 1.0, 3.0), 3, 5),
         )
     ),
     Schedule("median", (1.0, 2.0, 3.0, 4.0)),
