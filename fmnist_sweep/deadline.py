@@ -39,8 +39,10 @@ class Deadline:
 
     def close(self, state: StudyState, workers: int) -> bool:
         """Whether to begin no more trials: one more might keep the best from being trained in full in time."""
+        if self._at is None or self.closing:
+            return self.closing
         trials = len(state.trials())
-        if self._at is not None and not self.closing and trials >= self._look_at:
+        if trials >= self._look_at:
             self.closing = time.monotonic() + closing_s(state, self._config, workers) >= self._at
             self._look_at = math.ceil(1.001 * trials)  # it takes going through all trials
         return self.closing
