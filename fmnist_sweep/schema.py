@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 from fmnist_sweep.arch import TrainSpec
 
 Engine = Literal["optuna", "keras-tuner-random", "keras-tuner-bayesian", "keras-tuner-hyperband"]
-Sampler = Literal["tpe", "random", "grid"]
+Sampler = Literal["tpe", "gp", "random", "grid"]
 Pruner = Literal["asha", "median", "none"]
 FullTraining = Literal["at_once", "at_end"]
 Scalar = bool | int | float | str
@@ -83,7 +83,9 @@ class StudySection(_Frozen):
         trials: Target where ``--trials`` is not given.
         engine: Whose search: Optuna's, or one of KerasTuner's oracles. Hyperband chooses the epochs of each
             trial by itself, so that no pruner has a say.
-        sampler: Who proposes the next configuration, where the engine is Optuna.
+        sampler: Who proposes the next configuration, where the engine is Optuna: ``tpe`` of Optuna; ``gp``, a Gaussian
+            process over all learning curves so far, which weighs what a net promises against its time; ``random``;
+            or ``grid``, each one once.
         startup_trials: Random trials before a model-based sampler takes over.
         keep_models: How many of the best trials' models are kept and logged.
         patience: No more trials once this many in a row have brought no better champion; 0 for never.

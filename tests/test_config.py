@@ -78,7 +78,7 @@ def test_all_but_the_title_and_the_space_has_defaults() -> None:
         ('title = ""\n[space]', r"title is ''; string should have at least 1 character"),
         (START + "[study]\ntrials = 0", r"study.trials is 0; .*greater than or equal to 1"),
         (START + "[study]\ntrials = true", r"study.trials is True; .*integer"),
-        (START + '[study]\nsampler = "tp"', r"study.sampler is 'tp'; .*'tpe', 'random' or 'grid'"),
+        (START + '[study]\nsampler = "tp"', r"study.sampler is 'tp'; .*'tpe', 'gp', 'random' or 'grid'"),
         (START + '[fidelity]\npruner = "hyperband"', r"fidelity.pruner is 'hyperband'; .*'asha', 'median' or 'none'"),
         (START + "[fidelity]\nrungs = [2, 1]", r"fidelity: rungs is \[2.0, 1.0\]; valid: ascending"),
         (START + "[fidelity]\nrungs = [0]", r"fidelity: rungs is \[0.0\]; valid: ascending numbers above 0"),

@@ -26,7 +26,8 @@ LAYERS = {
     "executors": "executors.base executors executors.worker executors.inline executors.kernel executors.gpu "
     "executors.local executors.preload executors.ray_keeper executors.ray_cluster executors.ray_nodes "
     "executors.ray_data executors.ray_slot executors.ray",
-    "proposers": "proposers.base proposers.grid proposers.optuna proposers.keras_tuner proposers.make proposers",
+    "proposers": "curve_model proposers.base proposers.features proposers.curves proposers.grid proposers.optuna "
+    "proposers.keras_tuner proposers.make proposers",
     "views": "views.mirror views views.optuna_open views.optuna_claim views.optuna_storage "
     "views.mlflow_client views.shown views.pages views.mlflow_runs "
     "views.seen views.mlflow_seen views.optuna_seen views.tensorboard",
@@ -62,9 +63,9 @@ OWNERS: dict[str, tuple[set[str], set[str]]] = {
     "pydantic": ({"schema", "mistakes", "config"}, set()),
     "typer": ({"app", "options", "cli_studies", "cli_tools", "cli"}, set()),
     "rich": ({"display", *COMMANDS}, {"app"}),
-    "scipy": (set(), {"stats", "verdicts"}),
+    "scipy": ({"curve_model", "proposers.curves"}, {"stats", "verdicts"}),
     "keras_tuner": ({"proposers.keras_tuner"}, set()),
-    "threadpoolctl": ({"proposers.keras_tuner"}, {"estimate"}),
+    "threadpoolctl": ({"proposers.curves", "proposers.keras_tuner"}, {"estimate"}),
     "requests": (set(), {"fetch", "views.mlflow_client"}),
     "urllib3": (set(), {"fetch"}),
     "PIL": (set(), {"commands.predict", "testing"}),

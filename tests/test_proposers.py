@@ -60,7 +60,7 @@ def reread(proposal: Proposal) -> Proposal:
     return replace(proposal, drawn=json.loads(json.dumps(proposal.drawn)))
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "random", "grid"])
 class TestProposer:
     def test_proposals_are_of_the_space_and_distinct(self, sampler: Sampler) -> None:
         sweeping = Sweeping(make(task(sampler)))
@@ -140,7 +140,7 @@ def wide(sampler: Sampler) -> Task:
     return Task(config.parse(text, "wide"), SHAPE, CLASSES, 0)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "random"])
 def test_resuming_a_wide_sweep(sampler: Sampler) -> None:
     without = Sweeping(make(wide(sampler))).go_on(15)
     before = Sweeping(make(wide(sampler)))
@@ -148,7 +148,7 @@ def test_resuming_a_wide_sweep(sampler: Sampler) -> None:
     assert before.interrupted(make(wide(sampler))).go_on(15) == without
 
 
-@pytest.mark.parametrize(("sampler", "learns"), [("tpe", True), ("random", False)])
+@pytest.mark.parametrize(("sampler", "learns"), [("tpe", True), ("gp", True), ("random", False)])
 def test_a_model_learns_and_random_draws_do_not(sampler: Sampler, learns: bool) -> None:
     """The same seed, another past: a sampler with a model goes another way, random draws don't."""
 
@@ -183,3 +183,4 @@ def test_a_model_learns_where_nets_do_not_fit_the_machine() -> None:
         return sum(1 for it in found if isinstance(it, Proposal) and len(it.arch.blocks) == 3)
 
     assert deep("tpe") < deep("random") / 2
+    assert deep("gp") < deep("random") / 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -60,6 +61,21 @@ class Task:
     input_shape: tuple[int, int, int]
     classes: int
     seed: int
+
+
+def telling(past: Sequence[Past], limit: int) -> list[int]:
+    """Of which earlier proposals a model is told: all, or of very many the better half of ``limit`` and the latest.
+
+    Returns:
+        Their places in ``past``, ascending.
+    """
+    if len(past) <= limit:
+        return list(range(len(past)))
+    ranked = sorted(range(len(past)), key=lambda place: (max(past[place].scores, default=0.0), place))
+    chosen = set(ranked[-limit // 2 :])
+    latest = (place for place in reversed(range(len(past))) if place not in chosen)
+    chosen.update(itertools.islice(latest, limit - len(chosen)))
+    return sorted(chosen)
 
 
 class Wait(enum.Enum):

@@ -22,6 +22,10 @@ def make(task: Task) -> Proposer:
         from fmnist_sweep.proposers.grid import GridProposer
 
         return GridProposer(task)
+    if study.sampler == "gp":
+        from fmnist_sweep.proposers.curves import CurveProposer
+
+        return CurveProposer(task)
     from fmnist_sweep.proposers.optuna import OptunaProposer
 
     return OptunaProposer(task, study.sampler)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from fmnist_sweep import space
-from fmnist_sweep.proposers.base import Excess, Past, Proposal, Task
+from fmnist_sweep.proposers.base import Excess, Past, Proposal, Task, telling
 from fmnist_sweep.schema import Sampler, Scalar, SweepConfig
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -51,7 +50,7 @@ class OptunaProposer:
         """
         study = optuna.create_study(direction="maximize")
         told = [self._told(number, earlier) for number, earlier in enumerate(past)]
-        study.add_trials([self._frozen(it) for it in _telling(told)])
+        study.add_trials([self._frozen(told[number]) for number in telling(past, _TOLD)])
         known = {it.fingerprint for it in told}
         over_limits = 0
         for turn in range(_TRIES):
@@ -115,17 +114,6 @@ class _Told:
     past: Past
     fingerprint: str
     frozen: FrozenTrial | None = None
-
-
-def _telling(told: Sequence[_Told]) -> Sequence[_Told]:
-    """All, or of very many the better half of what may be told and the latest, in order."""
-    if len(told) <= _TOLD:
-        return told
-    ranked = sorted(range(len(told)), key=lambda number: (max(told[number].past.scores, default=0.0), number))
-    chosen = set(ranked[-_TOLD // 2 :])
-    latest = (number for number in reversed(range(len(told))) if number not in chosen)
-    chosen.update(itertools.islice(latest, _TOLD - len(chosen)))
-    return [told[number] for number in sorted(chosen)]
 
 
 class _OptunaSuggest:

@@ -1,0 +1,187 @@
+"""A Gaussian process over learning curves: what a net would come to, from its own beginning and how others went.
+
+A point of a net's curve is modelled as
+
+    y(net, point) = offset of the point + f(x) + g(x, point) + the net's own + noise
+
+where ``x`` describes the net, and ``f`` and ``g`` are Matérn-5/2 processes with one length scale for each feature
+(Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, equations 4.17 and 5.9); ``g`` forgets with the
+distance of the points, in doublings of the epochs. So short trainings and long ones teach one model, as in
+freeze-thaw Bayesian optimization (Swersky, Snoek and Adams, arXiv 1406.3896), which models the curves otherwise. The
+scales are at the maximum of their posterior.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg, optimize
+
+Floats = NDArray[np.float64]
+Whole = NDArray[np.int64]
+
+_MEMORY = 2.0  # doublings of the epochs over which curves may change their order
+_OFFSET = 1.0  # standard deviation of the points' offsets: wide, as they are unknown
+_JITTER = 1e-8
+# Normal priors of the logarithms of the scales: mean, standard deviation.
+_LENGTHS = (np.log(4.0), 1.0)
+_SPREADS = (np.log([0.3, 0.2, 0.03]), 1.0)  # of f, of g, of the nets' own
+_NOISES = (np.log([0.02, 0.06]), 0.5)  # of means of weights, of one step's weights
+_STEPS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Observations:
+    """Points of learning curves, n of them.
+
+    Attributes:
+        x: What describes their nets, shape (n, features), columns of about unit spread.
+        doublings: log2 of the epochs, shape (n,).
+        place: Which report point, shape (n,).
+        net: Which net, shape (n,).
+        single: Whether one step's weights were scored, and not a mean of many, shape (n,).
+        y: What is modelled: logarithm of the error, shape (n,).
+    """
+
+    x: Floats
+    doublings: Floats
+    place: Whole
+    net: Whole
+    single: NDArray[np.bool_]
+    y: Floats
+
+    def with_believed(self, x: Floats, doublings: float, place: int, net: Whole, y: Floats) -> Observations:
+        """These, and what m nets are believed to come to at one point.
+
+        Args:
+            x: Shape (m, features).
+            doublings: Of the point.
+            place: Of the point.
+            net: Shape (m,).
+            y: Shape (m,).
+        """
+        count = len(net)
+        return Observations(
+            np.vstack([self.x, x]),
+            np.append(self.doublings, np.full(count, doublings)),
+            np.append(self.place, np.full(count, place)),
+            np.append(self.net, net),
+            np.append(self.single, np.zeros(count, np.bool_)),
+            np.append(self.y, y),
+        )
+
+
+class CurveModel:
+    """The process, given observations.
+
+    Args:
+        seen: At least one.
+        scales: As another model found them; by default found here.
+    """
+
+    def __init__(self, seen: Observations, scales: Floats | None = None) -> None:
+        self._seen = seen
+        self._mean = float(seen.y.mean())
+        self._y = seen.y - self._mean
+        self._near = _nearness(seen.doublings, seen.doublings)
+        self._same_place = _same(seen.place, seen.place)
+        self._same_net = _same(seen.net, seen.net)
+        width = seen.x.shape[1]
+        self._expected = np.concatenate([np.full(width, _LENGTHS[0]), _SPREADS[0], _NOISES[0]])
+        self._sure = np.concatenate([np.full(width, _LENGTHS[1]), np.full(3, _SPREADS[1]), np.full(2, _NOISES[1])])
+        self.scales = self._found() if scales is None else scales
+        covariance, _, _ = self._covariance(self.scales)
+        self._factor = linalg.cholesky(covariance, lower=True)
+        self._weights = linalg.cho_solve((self._factor, True), self._y)
+
+    def predict(self, x: Floats, doublings: float, place: int, net: Whole) -> tuple[Floats, Floats]:
+        """What nets come to at a point, without the noise of scoring it.
+
+        Args:
+            x: Shape (m, features).
+            doublings: Of the point.
+            place: Of the point.
+            net: Which of the observed nets, shape (m,); -1 for one that is none of them.
+
+        Returns:
+            Means and standard deviations, shape (m,) each.
+        """
+        lengths, (f, g, own), _ = self._split(self.scales)
+        _, alike = _matern(x / lengths, self._seen.x / lengths)
+        near = _nearness(np.array([doublings]), self._seen.doublings)
+        across = (f + g * near) * alike + own * _same(net, self._seen.net)
+        across += _OFFSET**2 * _same(np.array([place]), self._seen.place)
+        explained = linalg.solve_triangular(self._factor, across.T, lower=True)
+        variance = f + g + own + _OFFSET**2 - (explained**2).sum(axis=0)
+        return self._mean + across @ self._weights, np.sqrt(np.maximum(variance, _JITTER))
+
+    def _found(self) -> Floats:
+        """The scales at the maximum of their posterior, or where they are expected if none is found."""
+        found = optimize.minimize(
+            self.surprise, self._expected, jac=True, method="L-BFGS-B", options={"maxiter": _STEPS}
+        )
+        scales: Floats = found.x
+        return scales if np.isfinite(found.fun) and np.isfinite(scales).all() else self._expected
+
+    def _split(self, scales: Floats) -> tuple[Floats, Floats, Floats]:
+        """Length scales; variances of f, of g and of the nets' own; variances of the two noises."""
+        width = self._seen.x.shape[1]
+        values = np.exp(scales)
+        return values[:width], values[width : width + 3] ** 2, values[width + 3 :] ** 2
+
+    def _covariance(self, scales: Floats) -> tuple[Floats, Floats, Floats]:
+        """Of the observations; and how far apart and how alike their nets are; shape (n, n) each."""
+        lengths, (f, g, own), noises = self._split(scales)
+        scaled = self._seen.x / lengths
+        distance, alike = _matern(scaled, scaled)
+        covariance = (f + g * self._near) * alike + own * self._same_net + _OFFSET**2 * self._same_place
+        covariance[np.diag_indices_from(covariance)] += noises[self._seen.single.astype(int)] + _JITTER
+        return covariance, distance, alike
+
+    def surprise(self, scales: Floats) -> tuple[float, Floats]:
+        """Negative logarithm of the scales' posterior, up to a constant, and its gradient.
+
+        Args:
+            scales: Logarithms of the length scales, of the spreads of f, of g and of the nets' own, of the noises.
+        """
+        covariance, distance, alike = self._covariance(scales)
+        try:
+            factor = linalg.cholesky(covariance, lower=True)
+        except linalg.LinAlgError:
+            return 1e10, np.zeros_like(scales)
+        weights = linalg.cho_solve((factor, True), self._y)
+        away = (scales - self._expected) / self._sure
+        value = 0.5 * self._y @ weights + np.log(np.diag(factor)).sum() + 0.5 * away @ away
+        # d value / d scale is half the trace of ``inner`` times the derivative of the covariance.
+        inner = linalg.cho_solve((factor, True), np.eye(len(weights))) - np.outer(weights, weights)
+        lengths, (f, g, own), noises = self._split(scales)
+        root = np.sqrt(5.0) * distance
+        slope = inner * (f + g * self._near) * (5.0 / 3.0) * (1.0 + root) * np.exp(-root)
+        scaled = self._seen.x / lengths
+        by_length = slope.sum(axis=1) @ scaled**2 - (scaled * (slope @ scaled)).sum(axis=0)
+        diagonal, single = np.diag(inner), self._seen.single
+        by_spread = [
+            f * (inner * alike).sum(),
+            g * (inner * alike * self._near).sum(),
+            own * (inner * self._same_net).sum(),
+        ]
+        by_noise = [noises[0] * diagonal[~single].sum(), noises[1] * diagonal[single].sum()]
+        return float(value), np.concatenate([by_length, by_spread, by_noise]) + away / self._sure
+
+
+def _nearness(a: Floats, b: Floats) -> Floats:
+    return np.exp(-np.abs(a[:, None] - b[None, :]) / _MEMORY)
+
+
+def _same(a: Whole, b: Whole) -> Floats:
+    return np.equal.outer(a, b).astype(np.float64)
+
+
+def _matern(a: Floats, b: Floats) -> tuple[Floats, Floats]:
+    """Distances between rows, and the Matérn-5/2 correlation at those distances, shape (n, m) each."""
+    squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :] - 2.0 * a @ b.T
+    distance = np.sqrt(np.maximum(squares, 0.0))
+    root = np.sqrt(5.0) * distance
+    return distance, (1.0 + root + root**2 / 3.0) * np.exp(-root)

@@ -1,0 +1,161 @@
+"""Proposals by expected improvement over a model of all learning curves so far, see ``curve_model``."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import special
+from threadpoolctl import threadpool_limits
+
+from fmnist_sweep import arithmetic, pruning, space
+from fmnist_sweep.curve_model import CurveModel, Floats, Observations
+from fmnist_sweep.proposers.base import Excess, Past, Proposal, Task, telling
+from fmnist_sweep.proposers.features import features
+from fmnist_sweep.schema import Scalar
+
+_DRAWS = 400  # candidates at random
+_BEST, _LIKE_BEST = 5, 40  # so many of the best trials, and candidates that are like each
+_KEPT = 0.7  # of the values of a trial that a candidate is like
+_TRIES = 80  # random draws for one that is new
+_TOLD = 80  # trials that the model is told of at most; its time grows with their cube
+_HASTE = 0.5  # exponent of the time that a net takes
+_LEAST_ERROR = 0.001
+
+
+class CurveProposer:
+    """See ``Proposer``.
+
+    What a candidate is worth: by how much its final error is expected to come out below the best expected so far,
+    divided by the square root of the time that an image takes to train. (Snoek, Larochelle and Adams, Practical
+    Bayesian Optimization of Machine Learning Algorithms, NIPS 2012, section 3.2, divide by the time itself.) Errors
+    are those that trials are compared by, the price of their time included. Trials that have not reported yet are
+    believed to come out as expected.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+
+    def ask(self, past: Sequence[Past], excess: Excess) -> Proposal | None:
+        """See ``Proposer``; until ``startup_trials`` trials have reported, proposals are random draws."""
+        known = {earlier.proposal.fingerprint for earlier in past}
+        fits = _fitting(past)
+
+        def valid(proposal: Proposal) -> bool:
+            return excess(proposal) <= 0 and fits(proposal) and proposal.fingerprint not in known
+
+        taught = [it for it in past if _teaches(it)]
+        if len(taught) >= self._task.config.study.startup_trials:
+            pending = [it for it in past if it.standing == "running" and not it.scores]
+            candidates = list(self._candidates(taught, len(past)))
+            with threadpool_limits(1):  # the cores are the workers', and one thread always adds up in the same order
+                told = [taught[place] for place in telling(taught, _TOLD)]
+                order = self._order(told, pending[-_TOLD:], candidates)
+            found = next((candidates[place] for place in order if valid(candidates[place])), None)
+            if found is not None:
+                return found
+        draws = (self._draw(_Draws(f"{self._task.seed}-{len(past)}-new-{turn}")) for turn in range(_TRIES))
+        return next((proposal for proposal in draws if valid(proposal)), None)
+
+    def _draw(self, suggest: _Draws) -> Proposal:
+        task = self._task
+        arch, train = space.sample(
+            task.config, suggest, input_shape=task.input_shape, classes=task.classes, seed=task.seed
+        )
+        return Proposal(arch, train, suggest.drawn)
+
+    def _candidates(self, taught: Sequence[Past], number: int) -> Iterator[Proposal]:
+        """Random draws, and nets that have most values of one of the best trials."""
+        seed = f"{self._task.seed}-{number}"
+        for turn in range(_DRAWS):
+            yield self._draw(_Draws(f"{seed}-{turn}"))
+        best = sorted(taught, key=lambda it: (len(it.scores), it.scores[-1] if it.scores else 0.0), reverse=True)
+        for rank, earlier in enumerate(best[:_BEST]):
+            for turn in range(_LIKE_BEST):
+                yield self._draw(_Draws(f"{seed}-{rank}-{turn}", earlier.proposal.drawn))
+
+    def _order(self, taught: Sequence[Past], pending: Sequence[Past], candidates: Sequence[Proposal]) -> list[int]:
+        """The candidates' places, the most promising first."""
+        x = features([*(it.proposal for it in [*taught, *pending]), *candidates])
+        old, new = np.split(x, [len(taught) + len(pending)])
+        last = len(self._points(candidates[0])) - 1
+        end = math.log2(candidates[0].train.epochs)
+        seen = self._observations(taught, old)
+        model = CurveModel(seen)
+        numbers = np.arange(len(old))
+        expected, _ = model.predict(old, end, last, numbers)
+        best = expected[: len(taught)].min()
+        if pending:
+            waiting = numbers[len(taught) :]
+            believed = seen.with_believed(old[waiting], end, last, waiting, expected[waiting])
+            model = CurveModel(believed, model.scales)
+        mean, spread = model.predict(new, end, last, np.full(len(new), -1))
+        time = np.array([arithmetic.image_s(it.arch, it.train) for it in candidates])
+        worth = _log_improvement(best - mean, spread) - _HASTE * np.log(time)
+        return [int(place) for place in np.argsort(-worth, kind="stable")]
+
+    def _points(self, proposal: Proposal) -> tuple[float, ...]:
+        return pruning.report_points(proposal.train.epochs, self._task.config.fidelity.rungs)
+
+    def _observations(self, taught: Sequence[Past], x: Floats) -> Observations:
+        """The trials' curves, in logarithms of the error."""
+        found: list[tuple[int, int, float, bool, float]] = []
+        for net, earlier in enumerate(taught):
+            points = self._points(earlier.proposal)
+            if earlier.value == 0.0:  # diverged: as bad as can be in the end
+                found.append((net, len(points) - 1, points[-1], True, 0.0))
+                continue
+            for place, (point, score) in enumerate(zip(points, earlier.scores, strict=False)):
+                one_step = point == points[-1] or point not in self._task.config.fidelity.rungs
+                found.append((net, place, point, one_step, math.log(max(1.0 - score, _LEAST_ERROR))))
+        nets, places, epochs, single, y = (np.array(column) for column in zip(*found, strict=True))
+        return Observations(x[nets], np.log2(epochs), places, nets, single, y)
+
+
+def _teaches(earlier: Past) -> bool:
+    return earlier.value == 0.0 or (bool(earlier.scores) and earlier.standing in ("running", "stopped", "complete"))
+
+
+def _log_improvement(lead: Floats, spread: Floats) -> Floats:
+    """Logarithm of the expected improvement of normal variables that lead by ``lead`` on average; shape (n,)."""
+    z = lead / spread
+    density = np.exp(-0.5 * z**2) / math.sqrt(2.0 * math.pi)
+    found: Floats = np.log(np.maximum(spread * (z * special.ndtr(z) + density), 1e-300))
+    return found
+
+
+def _fitting(past: Sequence[Past]) -> Callable[[Proposal], bool]:
+    """Whether a net takes less memory than each that was too much for the machine."""
+    least = min((_bytes(it.proposal) for it in past if it.standing == "infeasible"), default=math.inf)
+    return lambda proposal: _bytes(proposal) < least
+
+
+def _bytes(proposal: Proposal) -> int:
+    return arithmetic.cost(proposal.arch).training_bytes(proposal.train)
+
+
+class _Draws:
+    """Notes what it draws: at random, or most of it as ``like`` has it."""
+
+    def __init__(self, seed: str, like: Mapping[str, Any] | None = None) -> None:
+        self._draws = space.RandomSuggest(seed)
+        self._coin = random.Random(f"{seed}-kept")
+        self._like = like or {}
+        self.drawn: dict[str, Any] = {}
+
+    def choice(self, name: str, choices: Sequence[Scalar]) -> Scalar:
+        return self._noted(name, self._draws.choice(name, choices))  # type: ignore[no-any-return]
+
+    def whole(self, name: str, low: int, high: int, step: int, log: bool) -> int:
+        return self._noted(name, self._draws.whole(name, low, high, step, log))  # type: ignore[no-any-return]
+
+    def real(self, name: str, low: float, high: float, step: float | None, log: bool) -> float:
+        return self._noted(name, self._draws.real(name, low, high, step, log))  # type: ignore[no-any-return]
+
+    def _noted(self, name: str, value: Any) -> Any:
+        kept = name in self._like and self._coin.random() < _KEPT
+        self.drawn[name] = self._like[name] if kept else value
+        return self.drawn[name]
