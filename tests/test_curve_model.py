@@ -1,0 +1,110 @@
+"""The model of learning curves: its gradient, what it learns, and how sure it is."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import optimize
+
+from fmnist_sweep.curve_model import CurveModel, Observations
+
+POINTS = (0.25, 1.0, 5.0)
+END = math.log2(POINTS[-1])
+NONE = np.array([-1])
+
+
+def talent(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What the first feature is worth, in logarithms of the error; the second is worth nothing."""
+    found: NDArray[np.float64] = 0.3 * np.sin(2.0 * x[:, 0])
+    return found
+
+
+def curves(nets: int, points: tuple[float, ...] = POINTS, seed: int = 0, noise: float = 0.02) -> Observations:
+    """Curves of random nets that are all scored at ``points``, the later ones lower."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(nets, 2))
+    net = np.repeat(np.arange(nets), len(points))
+    place = np.tile([POINTS.index(point) for point in points], nets)
+    y = talent(x)[net] - 0.5 * place + noise * rng.normal(size=len(net))
+    return Observations(x[net], np.log2(np.array(POINTS)[place]), place, net, np.zeros(len(net), np.bool_), y)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_gradient_is_that_of_the_value(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    seen = curves(8, seed=seed, noise=0.3)
+    model = CurveModel(
+        Observations(seen.x, seen.doublings, seen.place, seen.net, rng.random(len(seen.y)) < 0.4, seen.y), np.zeros(7)
+    )
+    scales = rng.normal(-0.5, 0.7, 7)
+    value, gradient = model.surprise(scales)
+    found = optimize.approx_fprime(scales, lambda at: model.surprise(at)[0], 1e-6)
+    assert math.isfinite(value)
+    np.testing.assert_allclose(gradient, found, rtol=1e-3, atol=1e-3)
+
+
+def test_the_scales_are_at_a_maximum_and_tell_what_matters() -> None:
+    model = CurveModel(curves(20))
+    _, gradient = model.surprise(model.scales)
+    _, before = model.surprise(np.zeros(7))
+    assert np.abs(gradient).max() < 0.02 * np.abs(before).max()
+    matters, does_not = np.exp(model.scales[:2])
+    assert does_not > 2 * matters
+
+
+def test_new_nets_are_predicted() -> None:
+    model = CurveModel(curves(30))
+    x = np.random.default_rng(1).uniform(-1.5, 1.5, (40, 2))
+    mean, spread = model.predict(x, END, 2, np.full(40, -1))
+    wrong = mean - (talent(x) - 1.0)
+    assert np.abs(wrong).mean() < 0.06
+    assert np.mean(np.abs(wrong) < 3 * spread) > 0.9
+
+
+def test_short_trainings_teach_what_long_ones_come_to() -> None:
+    """Twenty nets were stopped early and five were not: the order of all at the end is that of their beginnings."""
+    short, long = curves(20, POINTS[:1]), curves(5, seed=7)
+    both = Observations(
+        *(
+            np.concatenate([getattr(short, name), getattr(long, name) + (20 if name == "net" else 0)])
+            for name in ("x", "doublings", "place")
+        ),
+        np.concatenate([short.net, long.net + 20]),
+        np.concatenate([short.single, long.single]),
+        np.concatenate([short.y, long.y]),
+    )
+    model = CurveModel(both)
+    mean, _ = model.predict(short.x, END, 2, short.net)
+    assert np.corrcoef(mean, talent(short.x))[0, 1] > 0.95
+
+
+def test_it_is_surer_of_what_it_has_seen() -> None:
+    seen = curves(10)
+    model = CurveModel(seen)
+    _, known = model.predict(seen.x[:1], END, 2, seen.net[:1])
+    _, near = model.predict(seen.x[:1], END, 2, NONE)
+    _, far = model.predict(seen.x[:1] + 50.0, END, 2, NONE)
+    assert known[0] < near[0] < far[0]
+
+
+def test_what_is_believed_is_learnt_with_the_same_scales() -> None:
+    seen = curves(10)
+    model, x = CurveModel(seen), np.array([[4.0, 0.0]])
+    before, wide = model.predict(x, END, 2, NONE)
+    told = CurveModel(seen.with_believed(x, END, 2, np.array([10]), before - 1.0), model.scales)
+    after, narrow = told.predict(x, END, 2, NONE)
+    assert np.array_equal(told.scales, model.scales)
+    assert after[0] < before[0] - 0.5
+    assert narrow[0] < wide[0]
+
+
+def test_one_observation_is_enough() -> None:
+    seen = Observations(
+        np.zeros((1, 0)), np.zeros(1), np.zeros(1, int), np.zeros(1, int), np.ones(1, np.bool_), np.ones(1)
+    )
+    mean, spread = CurveModel(seen).predict(np.zeros((3, 0)), 0.0, 0, np.full(3, -1))
+    np.testing.assert_allclose(mean, 1.0)
+    assert np.isfinite(spread).all()

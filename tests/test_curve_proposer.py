@@ -1,0 +1,139 @@
+"""What the sampler ``gp`` goes for, beyond the contract of all proposers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from fmnist_sweep import arithmetic, config
+from fmnist_sweep.proposers import Past, Proposal, Proposer, Task, make
+from fmnist_sweep.proposers.base import telling
+from fmnist_sweep.proposers.features import features
+from tests.stand_ins import CLASSES, SHAPE
+
+POINTS = 4  # half an epoch, one, two, three
+
+TEXT = """
+    title = "nets"
+    study = { sampler = "gp", startup_trials = 8 }
+    fidelity = { rungs = [0.5, 1] }
+    [space]
+    depth = { low = 0, high = 3 }
+    filters = { choices = [8, 16, 32, 64], per = "block" }
+    batch_norm = { choices = ["none", "after_activation"] }
+    dropout = { low = 0.0, high = 0.5 }
+    learning_rate = { low = 1e-4, high = 1e-1, log = true }
+    epochs = 3
+"""
+
+
+def proposer(seed: int = 0) -> Proposer:
+    return make(Task(config.parse(TEXT, "nets"), SHAPE, CLASSES, seed))
+
+
+def ask(maker: Proposer, past: Sequence[Past]) -> Proposal:
+    found = maker.ask(past, lambda _: 0.0)
+    assert isinstance(found, Proposal)
+    return found
+
+
+def searched(worth: Callable[[Proposal], float], trials: int, seed: int = 0) -> list[Proposal]:
+    """A study in little: every trial is trained in full; its accuracy rises to ``worth``."""
+    maker, past = proposer(seed), list[Past]()
+    while len(past) < trials:
+        proposal = ask(maker, past)
+        final = worth(proposal)
+        scores = tuple(final - 0.05 * (POINTS - 1 - place) for place in range(POINTS))
+        past.append(Past(proposal, "complete", scores, final))
+    return [earlier.proposal for earlier in past]
+
+
+def test_it_finds_what_matters() -> None:
+    def worth(proposal: Proposal) -> float:
+        rate = math.log10(proposal.drawn["learning_rate"])
+        return 0.8 - 0.05 * (rate + 2.5) ** 2 + 0.05 * (proposal.drawn["batch_norm"] == "after_activation")
+
+    found = [worth(proposal) for proposal in searched(worth, 24)]
+    assert np.mean(found[-8:]) > np.mean(found[:8]) + 0.05
+    assert max(found[8:]) > 0.84  # of at most 0.85
+
+
+def test_of_equals_it_goes_for_the_quick() -> None:
+    nets = searched(lambda _: 0.8, 20)
+    seconds = [arithmetic.image_s(it.arch, it.train) for it in nets]
+    assert np.median(seconds[8:]) < np.median(seconds[:8]) / 2
+
+
+def test_it_keeps_away_from_what_diverges() -> None:
+    def reckless(proposal: Proposal) -> bool:
+        return bool(proposal.drawn["learning_rate"] > 10**-2)
+
+    maker, past = proposer(), list[Past]()
+    while len(past) < 24:
+        proposal = ask(maker, past)
+        over = reckless(proposal)
+        past.append(Past(proposal, "complete", () if over else (0.7, 0.75, 0.8, 0.8), 0.0 if over else 0.8))
+    later = [reckless(it.proposal) for it in past[10:]]
+    assert sum(later) <= 2
+
+
+def test_what_is_under_way_is_not_proposed_twice_nor_its_like() -> None:
+    past = [Past(it, "complete", (0.5, 0.6, 0.7, 0.7), 0.7) for it in searched(lambda _: 0.7, 8)]
+    maker, running = proposer(), list[Past]()
+    for _ in range(4):
+        running.append(Past(ask(maker, [*past, *running]), "running", (), None))
+    assert len({it.proposal.fingerprint for it in running}) == 4
+    assert len({it.proposal.drawn["depth"] for it in running} | {len(it.proposal.drawn) for it in running}) > 1
+
+
+def test_many_workers_get_random_draws_until_there_is_something_to_learn_from() -> None:
+    maker, running = proposer(), list[Past]()
+    for _ in range(20):
+        running.append(Past(ask(maker, running), "running", (), None))
+    assert len({it.proposal.fingerprint for it in running}) == 20
+
+
+def test_a_rung_added_later_does_no_harm() -> None:
+    """A trial of an earlier sweep file may have more scores than there are report points now."""
+    past = [Past(it, "complete", (0.5,) * 6, 0.5) for it in searched(lambda _: 0.5, 8)]
+    assert ask(proposer(), past) not in [it.proposal for it in past]
+
+
+def test_features_are_numbers_of_unit_spread() -> None:
+    nets = searched(lambda _: 0.5, 12)
+    rows = features(nets)
+    assert len(rows) == 12
+    np.testing.assert_allclose(rows.mean(axis=0), 0.0, atol=1e-9)
+    np.testing.assert_allclose(rows.std(axis=0), 1.0, atol=1e-9)
+    assert len(np.unique(rows, axis=0)) == 12
+    assert np.array_equal(rows, features(nets))
+
+
+def test_numbers_are_evenly_apart_and_words_are_not_ordered() -> None:
+    nets = searched(lambda _: 0.5, 30)
+    filters = [it.drawn["filters_1"] for it in nets if it.drawn["depth"]]
+    deep = [it for it in nets if it.drawn["depth"]]
+    by_filters = {
+        value: tuple(np.unique(features(deep)[np.array(filters) == value], axis=0)[:, _column(deep)])
+        for value in filters
+    }
+    steps = np.diff([by_filters[value][0] for value in sorted(by_filters)])
+    np.testing.assert_allclose(steps, steps[0])
+
+
+def _column(nets: Sequence[Proposal]) -> int:
+    """The column of the first block's filters: the one that goes with their rank."""
+    ranks = np.log2([it.drawn["filters_1"] for it in nets])
+    fits = [abs(np.corrcoef(column, ranks)[0, 1]) for column in features(nets).T]
+    return int(np.argmax(fits))
+
+
+def test_of_very_many_trials_the_better_half_and_the_latest_are_told() -> None:
+    nets = searched(lambda _: 0.5, 9)
+    past = [
+        Past(nets[number % 9], "stopped", (score,), None) for number, score in enumerate([0.9, 0.1, 0.8, 0.2, 0.3, 0.4])
+    ]
+    assert telling(past, 6) == [0, 1, 2, 3, 4, 5]
+    assert telling(past, 4) == [0, 2, 4, 5]
