@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from fmnist_sweep.commands import status
 from fmnist_sweep.display import LiveTable, clock, news
 from fmnist_sweep.estimate import seconds_left
 from fmnist_sweep.home import Home
@@ -119,6 +120,18 @@ def test_a_net_shows_at_a_rung_what_it_is_compared_by() -> None:
     assert " 82.22 %" in drawn_table.get()
     told.tell("held", "trial-0006", rough.place)
     assert "  82.22 %  set aside at epoch 0.5  " in news(told.state, told.events[-1], 50)
+
+
+def test_status_tells_what_trains_from_what_is_set_aside() -> None:
+    told = story(3)
+    told.tell("held", "trial-0007", 1)
+    lines = status.under_way(told.state, True)
+    assert [line.split(": ")[0] for line in lines[:-1]] == ["trial 6 training", "trial 8 training"]
+    assert lines[-1].endswith("of their rung: 1")
+    assert [line.split(": ")[0] for line in status.under_way(told.state, False)[:-1]] == [
+        "trial 6 unfinished",
+        "trial 8 unfinished",
+    ]
 
 
 def test_no_color_is_respected_in_a_terminal() -> None:

@@ -38,8 +38,11 @@ def status(settings: Settings, *, watch: bool, console: Console) -> dict[str, An
     found = summary.as_json(state, settings, target, state.wall_s, address(settings, session))
     found["in_use"] = settings.home.study(name).in_use
     found["running"] = [
-        {"job": job.key, "epoch": job.epoch, "val_accuracy": job.best} for job in state.unfinished() if job.attempts
+        {"job": job.key, "epoch": job.epoch, "val_accuracy": job.best}
+        for job in state.unfinished()
+        if job.attempts and job.state != "held"
     ]
+    found["set_aside"] = len(state.trials("held"))
     return found
 
 
@@ -54,10 +57,27 @@ def _page(state: StudyState, settings: Settings) -> Table:
         f"{name}: {sum(ended.values())} trials ended ({ended['complete']} complete, {ended['pruned']} pruned, "
         f"{ended['failed']} failed), {clock(state.wall_s)} so far, {'running' if running else 'not running'}"
     )
-    for job in state.unfinished():
-        what = "training" if running and job.attempts else "unfinished"
-        at = f"epoch {job.epoch:g} of {job.train.epochs}, {percent(job.best)}"
-        page.add_row(f"  {called(job)} {what}: {at}, {job.arch.short}")
+    for line in under_way(state, running):
+        page.add_row(f"  {line}")
     page.add_row("")
     page.add_row(results_table(state))
     return page
+
+
+def under_way(state: StudyState, running: bool) -> list[str]:
+    """A line for each net that trains, and one for all that are set aside.
+
+    Args:
+        state: Of the study.
+        running: Whether a driver is at work on it.
+    """
+    lines = []
+    for job in state.unfinished():
+        if job.state != "held":
+            what = "training" if running and job.attempts else "unfinished"
+            at = f"epoch {job.epoch:g} of {job.train.epochs}, {percent(job.best)}"
+            lines.append(f"{called(job)} {what}: {at}, {job.arch.short}")
+    held = len(state.trials("held"))
+    if held:
+        lines.append(f"set aside for now, as they were not among the best of their rung: {held}")
+    return lines
