@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
@@ -146,7 +147,7 @@ class _Walk:
 
 
 class RandomSuggest:
-    """Uniform draws from a seeded generator, without Optuna: for the preview and the tests."""
+    """Uniform draws from a seeded generator, without Optuna."""
 
     def __init__(self, seed: int | str) -> None:
         self._random = random.Random(seed)
@@ -156,7 +157,10 @@ class RandomSuggest:
         return self._random.choice(choices)
 
     def whole(self, name: str, low: int, high: int, step: int, log: bool) -> int:  # noqa: ARG002
-        """See ``Suggest``; a log range is drawn evenly, which is enough for a preview."""
+        """See ``Suggest``."""
+        if log:  # each number has the share of the scale that is nearest to it
+            exact = math.exp(self._random.uniform(math.log(low - 0.5), math.log(high + 0.5)))
+            return min(max(round(exact), low), high)
         return self._random.choice(range(low, high + 1, step))
 
     def real(self, name: str, low: float, high: float, step: float | None, log: bool) -> float:

@@ -32,6 +32,10 @@ def curves(nets: int, points: tuple[float, ...] = POINTS, seed: int = 0, noise: 
     return Observations(x[net], np.log2(np.array(POINTS)[place]), place, net, np.zeros(len(net), np.bool_), y)
 
 
+def value_of(scales: NDArray[np.float64], model: CurveModel) -> float:
+    return model.surprise(scales)[0]
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_the_gradient_is_that_of_the_value(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -41,7 +45,7 @@ def test_the_gradient_is_that_of_the_value(seed: int) -> None:
     )
     scales = rng.normal(-0.5, 0.7, 7)
     value, gradient = model.surprise(scales)
-    found = optimize.approx_fprime(scales, lambda at: model.surprise(at)[0], 1e-6)
+    found = optimize.approx_fprime(scales, value_of, 1e-6, model)
     assert math.isfinite(value)
     np.testing.assert_allclose(gradient, found, rtol=1e-3, atol=1e-3)
 
@@ -68,10 +72,9 @@ def test_short_trainings_teach_what_long_ones_come_to() -> None:
     """Twenty nets were stopped early and five were not: the order of all at the end is that of their beginnings."""
     short, long = curves(20, POINTS[:1]), curves(5, seed=7)
     both = Observations(
-        *(
-            np.concatenate([getattr(short, name), getattr(long, name) + (20 if name == "net" else 0)])
-            for name in ("x", "doublings", "place")
-        ),
+        np.concatenate([short.x, long.x]),
+        np.concatenate([short.doublings, long.doublings]),
+        np.concatenate([short.place, long.place]),
         np.concatenate([short.net, long.net + 20]),
         np.concatenate([short.single, long.single]),
         np.concatenate([short.y, long.y]),

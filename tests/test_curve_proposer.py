@@ -52,8 +52,9 @@ def searched(worth: Callable[[Proposal], float], trials: int, seed: int = 0) -> 
 
 def test_it_finds_what_matters() -> None:
     def worth(proposal: Proposal) -> float:
-        rate = math.log10(proposal.drawn["learning_rate"])
-        return 0.8 - 0.05 * (rate + 2.5) ** 2 + 0.05 * (proposal.drawn["batch_norm"] == "after_activation")
+        rate = math.log10(float(proposal.drawn["learning_rate"]))
+        normal = bool(proposal.drawn["batch_norm"] == "after_activation")
+        return 0.8 - 0.05 * (rate + 2.5) * (rate + 2.5) + 0.05 * normal
 
     found = [worth(proposal) for proposal in searched(worth, 24)]
     assert np.mean(found[-8:]) > np.mean(found[:8]) + 0.05

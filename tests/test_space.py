@@ -232,3 +232,11 @@ def test_steps_stay_within_the_range(ends: tuple[float, float, float]) -> None:
     assert listed == pytest.approx([value for value in (low + step * turn for turn in range(9)) if value < high + 1e-9])
     for kind in (RandomSuggest, Sizes):
         assert {draw(of, kind(seed))[0].blocks[0].dropout for seed in range(99)} == set(listed)
+
+
+def test_whole_numbers_of_a_log_range_are_drawn_evenly_on_its_scale() -> None:
+    suggest = RandomSuggest(0)
+    drawn = [suggest.whole("units", 1, 1000, 1, True) for _ in range(3000)]
+    assert {min(drawn), max(drawn)} <= set(range(1, 1001))
+    by_decade = [sum(low <= value < 10 * low for value in drawn) for low in (1, 10, 100)]
+    assert min(by_decade) > 700
