@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from fmnist_sweep import arithmetic, config
+from fmnist_sweep import arithmetic, config, space
 from fmnist_sweep.proposers import Past, Proposal, Proposer, Task, make
 from fmnist_sweep.proposers.base import telling
+from fmnist_sweep.proposers.curves import _Draws
 from fmnist_sweep.proposers.features import features
 from tests.stand_ins import CLASSES, SHAPE
 
@@ -50,6 +51,13 @@ def searched(worth: Callable[[Proposal], float], trials: int, seed: int = 0) -> 
     return [earlier.proposal for earlier in past]
 
 
+def random_draw(seed: str) -> Proposal:
+    """One of the space at random."""
+    suggest = _Draws(seed)
+    arch, train = space.sample(config.parse(TEXT, "nets"), suggest, input_shape=SHAPE, classes=CLASSES)
+    return Proposal(arch, train, suggest.drawn)
+
+
 def test_it_finds_what_matters() -> None:
     def worth(proposal: Proposal) -> float:
         rate = math.log10(float(proposal.drawn["learning_rate"]))
@@ -87,6 +95,19 @@ def test_what_is_under_way_is_not_proposed_twice_nor_its_like() -> None:
         running.append(Past(ask(maker, [*past, *running]), "running", (), None))
     assert len({it.proposal.fingerprint for it in running}) == 4
     assert len({it.proposal.drawn["depth"] for it in running} | {len(it.proposal.drawn) for it in running}) > 1
+
+
+def test_the_first_are_unlike_each_other() -> None:
+    """Nearer than chance would have it comes none to another, over ten seeds."""
+
+    def closest(nets: Sequence[Proposal]) -> float:
+        rows = features(nets)
+        apart = np.sqrt(((rows[:, None] - rows[None, :]) ** 2).sum(axis=2))
+        return float(apart[np.triu_indices(len(rows), 1)].min())
+
+    first = [closest(searched(lambda _: 0.5, 8, seed)) for seed in range(10)]
+    drawn = [closest([random_draw(f"{seed}-{turn}") for turn in range(8)]) for seed in range(10)]
+    assert np.mean(first) > 1.5 * np.mean(drawn)
 
 
 def test_many_workers_get_random_draws_until_there_is_something_to_learn_from() -> None:
