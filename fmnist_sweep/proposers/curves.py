@@ -38,10 +38,11 @@ class CurveProposer:
 
     def __init__(self, task: Task) -> None:
         self._task = task
+        self._prints: dict[int, tuple[Proposal, str]] = {}  # fingerprints by number, as each takes a while
 
     def ask(self, past: Sequence[Past], excess: Excess) -> Proposal | None:
         """See ``Proposer``; until ``startup_trials`` trials have reported, what is most unlike the earlier."""
-        known = {earlier.proposal.fingerprint for earlier in past}
+        known = {self._print_of(number, earlier.proposal) for number, earlier in enumerate(past)}
         fits = _fitting(past)
 
         def valid(proposal: Proposal) -> bool:
@@ -59,6 +60,12 @@ class CurveProposer:
                 return found
         draws = [self._draw(_Draws(f"{self._task.seed}-{len(past)}-new-{turn}")) for turn in range(_TRIES)]
         return _farthest([it for it in draws if valid(it)], [earlier.proposal for earlier in past[-_TOLD:]])
+
+    def _print_of(self, number: int, proposal: Proposal) -> str:
+        known = self._prints.get(number)
+        if known is None or known[0] is not proposal:
+            known = self._prints[number] = (proposal, proposal.fingerprint)
+        return known[1]
 
     def _draw(self, suggest: _Draws) -> Proposal:
         task = self._task
