@@ -127,7 +127,7 @@ def test_status_tells_what_trains_from_what_is_set_aside() -> None:
     told.tell("held", "trial-0007", 1)
     lines = status.under_way(told.state, True)
     assert [line.split(": ")[0] for line in lines[:-1]] == ["trial 6 training", "trial 8 training"]
-    assert lines[-1].endswith("of their rung: 1")
+    assert lines[-1] == "set aside at a rung for now: 1"
     assert [line.split(": ")[0] for line in status.under_way(told.state, False)[:-1]] == [
         "trial 6 unfinished",
         "trial 8 unfinished",

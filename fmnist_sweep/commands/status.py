@@ -79,5 +79,5 @@ def under_way(state: StudyState, running: bool) -> list[str]:
             lines.append(f"{called(job)} {what}: {at}, {job.arch.short}")
     held = len(state.trials("held"))
     if held:
-        lines.append(f"set aside for now, as they were not among the best of their rung: {held}")
+        lines.append(f"set aside at a rung for now: {held}")
     return lines
