@@ -139,10 +139,10 @@ def _shares(studied: Mapping[str, Found]) -> Table:
         "Where the workers' time goes",
         ("study", "time", "workers", *shares.PARTS, "not training or scoring", "driver's CPU"),
         tuple(rows),
-        "From the ledger, n=1 study each. Shares of workers x time. score: between two reports, all but training "
-        "(scoring 12,000 images, checkpoint, the driver's answer). start: from a worker's start to its first report, "
-        "all but training (with the first scoring). lost: cut short by an interruption, and trained again. idle: no "
-        "job, as while the command starts and ends.",
+        "From the ledger, n=1 study each. Shares of workers x time. score: on the 12,000 images for validation. start: "
+        "from a worker's start to its first report, all but training and scoring. tell: the same between two reports "
+        "(checkpoint, the driver's answer). lost: cut short by an interruption, and trained again. idle: no job, as "
+        "while the command starts and ends. In ledgers of older releases scoring is part of start and tell.",
     )
 
 

@@ -19,8 +19,9 @@ class Shares:
         workers: That were seen to work at the same time.
         wall_s: From each session's start to its last event.
         train: Optimizer steps.
-        score: Between two reports, all but training: scoring, checkpoint, the driver's answer.
-        start: From a worker's start to its first report, all but training: process, net, graph, first scoring.
+        score: On the validation images.
+        start: From a worker's start to its first report, all but training and scoring: process, net, data.
+        tell: Between two reports, all but training and scoring: checkpoint, the driver's answer.
         end: From a worker's last report to the driver's knowing that it has ended.
         lost: The same where the worker died or was interrupted: training that is done again.
         idle: No job.
@@ -31,6 +32,7 @@ class Shares:
     train: float
     score: float
     start: float
+    tell: float
     end: float
     lost: float
     idle: float
@@ -51,59 +53,65 @@ class Shares:
         return {**asdict(self), **shares, "not_training": self.not_training}
 
 
-PARTS = ("train", "score", "start", "end", "lost", "idle")
+PARTS = ("train", "score", "start", "tell", "end", "lost", "idle")
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A worker's life: when it began, ended and how, and its reports as (time, seconds of training so far)."""
+    """A worker's life: when it began, ended and how, and its reports.
+
+    A report is (time, seconds of training so far, seconds of scoring for it). Where the last is unknown, as in ledgers
+    of older releases, scoring is booked with what it lies among: the first under ``start``, the others under ``tell``.
+    """
 
     began: float
     ended: float
     cut_short: bool
     before_s: float
-    reports: tuple[tuple[float, float], ...]
+    reports: tuple[tuple[float, float, float], ...]
 
-    def parts(self) -> tuple[float, float, float, float, float]:
-        """Seconds of training, scoring, starting, ending, and lost."""
+    def parts(self) -> tuple[float, ...]:
+        """Seconds of training, scoring, starting, telling, ending, and lost."""
         if not self.reports:
             whole = self.ended - self.began
-            return (0.0, 0.0, 0.0, 0.0, whole) if self.cut_short else (0.0, 0.0, whole, 0.0, 0.0)
-        first_time, first_s = self.reports[0]
-        last_time, last_s = self.reports[-1]
-        start = first_time - self.began - (first_s - self.before_s)
-        score = last_time - first_time - (last_s - first_s)
+            return (0.0, 0.0, 0.0, 0.0, 0.0, whole) if self.cut_short else (0.0, 0.0, whole, 0.0, 0.0, 0.0)
+        first_time, first_s, first_score_s = self.reports[0]
+        last_time, last_s, _ = self.reports[-1]
+        score = sum(score_s for _, _, score_s in self.reports)
+        start = first_time - self.began - (first_s - self.before_s) - first_score_s
+        tell = last_time - first_time - (last_s - first_s) - (score - first_score_s)
         after = self.ended - last_time
         end, lost = (0.0, after) if self.cut_short else (after, 0.0)
-        return last_s - self.before_s, max(score, 0.0), max(start, 0.0), end, lost
+        return last_s - self.before_s, score, max(start, 0.0), max(tell, 0.0), end, lost
 
 
 def of_events(events: Sequence[Event]) -> Shares:
     """The shares of a whole study, all its sessions together."""
     stretches = list(_stretches(events))
-    train, score, start, end, lost = (sum(parts) for parts in zip(*(it.parts() for it in stretches), strict=True))
+    train, score, start, tell, end, lost = (sum(parts) for parts in zip(*(it.parts() for it in stretches), strict=True))
     wall_s = _wall(events)
     workers = most_at_once((it.began, it.ended) for it in stretches)
-    idle = max(workers * wall_s - train - score - start - end - lost, 0.0)
-    return Shares(workers, wall_s, train, score, start, end, lost, idle)
+    idle = max(workers * wall_s - train - score - start - tell - end - lost, 0.0)
+    return Shares(workers, wall_s, train, score, start, tell, end, lost, idle)
 
 
 def _stretches(events: Iterable[Event]) -> Iterator[Stretch]:
     began: dict[str, float] = {}
     before: dict[str, float] = {}
-    reports: dict[str, list[tuple[float, float]]] = {}
+    reports: dict[str, list[tuple[float, float, float]]] = {}
     for event in events:
         if event.kind == "started":
             began[event.job] = event.time
             reports[event.job] = []
         elif event.kind == "report" and event.job in began:
-            reports[event.job].append((event.time, event.body["train_s"]))
+            said = event.body
+            reports[event.job].append((event.time, said["train_s"], said.get("score_s") or 0.0))
         elif event.kind in _ENDS and event.job in began:
-            said = tuple(reports[event.job])
+            life = tuple(reports[event.job])
             cut_short = event.kind in _CUT_SHORT
-            yield Stretch(began.pop(event.job), event.time, cut_short, before.get(event.job, 0.0), said)
-            if said:
-                before[event.job] = said[-1][1]
+            yield Stretch(began.pop(event.job), event.time, cut_short, before.get(event.job, 0.0), life)
+            if life:
+                before[event.job] = life[-1][1]
 
 
 def _wall(events: Sequence[Event]) -> float:

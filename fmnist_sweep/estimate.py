@@ -23,6 +23,7 @@ _MATRIX_FLOPS_PER_S = 1.49e11  # what ``Pace.probed`` finds on one core of that 
 _ADDED_BYTES_PER_S = 2.38e10  # likewise
 START_S = 3.5  # a worker's own: process, building, tracing, and scoring two or three times
 _STARTS = 1.3  # a trial's, as some are set aside and taken up again
+_PASSED = 1.6  # how many pass a rung, by the share that is meant to: the first pass easily, the later are better
 _TELLING_S = 3.0
 _DRAWS = 400
 
@@ -142,12 +143,12 @@ def _shortest(work: Callable[[], object]) -> float:
 def segments(config: SweepConfig, target: int) -> list[tuple[float, float]]:
     """From rung to rung, how many of ``target`` trials train on and for how many epochs each.
 
-    At each rung the share goes on that the pruner means to, and never fewer than the finalists; with full training at
-    the end these alone pass the last one.
+    At each rung somewhat more go on than the pruner means to, and never fewer than the finalists; with full training
+    at the end these alone pass the last one.
     """
     fidelity, epochs = config.fidelity, float(config.epochs)
     finalists = min(target, config.study.keep_models)
-    share = {"asha": 1 / fidelity.reduction, "median": 0.5, "none": 1.0}[fidelity.pruner]
+    share = {"asha": min(_PASSED / fidelity.reduction, 1.0), "median": 0.5, "none": 1.0}[fidelity.pruner]
     found, before, going_on = [], 0.0, float(target)
     for rung in [rung for rung in fidelity.rungs if rung < epochs]:
         found.append((going_on, rung - before))

@@ -31,6 +31,7 @@ from fmnist_sweep.trial import Keep, Report, ReportTo
 _SCORE_BATCH = 100
 _SNAPSHOTS = 10
 _SNAPSHOT_STEPS = 10
+_MAY_BE_MISSING = ("smooth_accuracy", "score_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +195,10 @@ class Training:
             said = dict(zip(Report.__slots__, archive["said"].tolist(), strict=False))
         self.progress = Progress(**{**values, "reports": int(values["reports"]), "steps": int(values["steps"])})
         if said:
-            smooth = said.get("smooth_accuracy", math.nan)
-            whole = {"place": int(said["place"]), "images": int(said["images"])}
-            self.last_report = Report(**{**said, **whole, "smooth_accuracy": None if math.isnan(smooth) else smooth})
+            known = {
+                name: value for name, value in said.items() if not math.isnan(value) or name not in _MAY_BE_MISSING
+            }
+            self.last_report = Report(**{**known, "place": int(said["place"]), "images": int(said["images"])})
 
     def _variables(self) -> list[Any]:
         return [*self.net.model.variables, *self.optimizer.variables]
@@ -286,7 +288,9 @@ def fit(
     for place in range(training.progress.reports, len(report_at)):
         epoch = report_at[place]
         training.advance(epoch, smooth=epoch in smooth_at)
+        begun = time.perf_counter()
         val_loss, val_accuracy, scored = training.score()
+        smooth = training.smooth_accuracy() if epoch in smooth_at else None
         now = training.progress
         said = Report(
             place=place,
@@ -297,7 +301,8 @@ def fit(
             val_accuracy=val_accuracy,
             train_s=now.train_s,
             images=training.images_seen,
-            smooth_accuracy=training.smooth_accuracy() if epoch in smooth_at else None,
+            smooth_accuracy=smooth,
+            score_s=time.perf_counter() - begun,
         )
         if not said.finite:
             raise Diverged(f"the loss became {said.train_loss} in epoch {math.ceil(epoch)}")

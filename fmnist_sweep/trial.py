@@ -94,6 +94,7 @@ class Report:
         train_s: Seconds of training so far, scoring left out.
         images: Images trained on so far.
         smooth_accuracy: As ``val_accuracy``, of the mean of the weights over the last steps; None where not asked for.
+        score_s: Seconds of scoring for this report; None in ledgers of older releases.
     """
 
     place: int
@@ -105,6 +106,7 @@ class Report:
     train_s: float
     images: int
     smooth_accuracy: float | None = None
+    score_s: float | None = None
 
     @property
     def standing(self) -> float:

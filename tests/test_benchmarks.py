@@ -178,9 +178,9 @@ def test_the_fit_finds_the_constants_and_is_not_bent_by_a_worker_that_was_held_u
 # --- where the time goes
 
 
-def _events(*told: tuple[float, str, str, float | None]) -> list[Event]:
+def _events(*told: tuple[float, str, str, float | None], score_s: float | None = None) -> list[Event]:
     return [
-        Event(place, time, kind, job, place, {} if train_s is None else {"train_s": train_s})
+        Event(place, time, kind, job, place, {} if train_s is None else {"train_s": train_s, "score_s": score_s})
         for place, (time, kind, job, train_s) in enumerate(told)
     ]
 
@@ -190,25 +190,32 @@ def test_every_second_of_the_workers_is_booked_once() -> None:
         _events(
             (0, "session", "", None),
             (1, "started", "a", None),
-            (5, "report", "a", 3.0),  # 1 s to start, 3 s of training
-            (10, "report", "a", 7.0),  # 4 s of training, 1 s of scoring
+            (5, "report", "a", 3.0),  # half a second to start, 3 s of training, half a second of scoring
+            (10, "report", "a", 7.0),  # 4 s of training, half a second of scoring, half a second of the driver
             (11, "held", "a", None),
             (11, "started", "b", None),
             (12, "ended", "b", None),  # failed before it reported
             (13, "started", "c", None),
-            (15, "report", "c", 1.0),  # 1 s to start, 1 s of training
+            (15, "report", "c", 1.0),  # half a second to start, 1 s of training, half a second of scoring
             (18, "paused", "c", None),  # 3 s that are trained again
             (20, "summary", "", None),
             (100, "session", "", None),  # a pause of 80 s is nobody's
             (101, "started", "a", None),
-            (106, "report", "a", 10.0),  # goes on: 3 s of training, 2 s to start
+            (106, "report", "a", 10.0),  # goes on: 3 s of training, half a second of scoring, 1.5 s to start
             (107, "ended", "a", None),
+            score_s=0.5,
         )
     )
     assert (found.workers, found.wall_s) == (1, 27.0)
-    assert (found.train, found.score, found.start, found.end) == (11.0, 1.0, 5.0, 2.0)
+    assert (found.train, found.score, found.start, found.tell, found.end) == (11.0, 2.0, 3.5, 0.5, 2.0)
     assert (found.lost, found.idle) == (3.0, 5.0)
-    assert found.not_training == pytest.approx(1 - 12 / 27)
+    assert found.not_training == pytest.approx(1 - 13 / 27)
+
+
+def test_where_nobody_told_how_long_scoring_took_no_second_is_lost() -> None:
+    told = ((0, "session", "", None), (1, "started", "a", None), (5, "report", "a", 3.0), (10, "report", "a", 7.0))
+    found = shares.of_events(_events(*told, (11, "ended", "a", None)))
+    assert (found.train, found.score, found.start, found.tell, found.end) == (7.0, 0.0, 1.0, 1.0, 1.0)
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 9)), min_size=1, max_size=12))

@@ -34,10 +34,10 @@ def test_without_a_pruner_every_trial_goes_all_the_way() -> None:
     assert estimate.epochs_of_all(with_fidelity(pruner="none", rungs=[1.0]), 20) == 20 * 5
 
 
-def test_halving_leaves_a_third_at_each_rung_and_the_finalists() -> None:
-    sweep = with_fidelity(pruner="asha", rungs=[0.5, 1.0], reduction=3)
-    assert estimate.epochs_of_all(sweep, 90) == pytest.approx(90 * 0.5 + 30 * 0.5 + 10 * 4)
-    assert estimate.epochs_of_all(sweep, 30) == pytest.approx(30 * 0.5 + 10 * 0.5 + 5 * 4)  # never fewer than five
+def test_halving_leaves_somewhat_more_than_its_share_at_each_rung_and_the_finalists() -> None:
+    sweep = with_fidelity(pruner="asha", rungs=[0.5, 1.0], reduction=4)
+    assert estimate.epochs_of_all(sweep, 100) == pytest.approx(100 * 0.5 + 40 * 0.5 + 16 * 4)
+    assert estimate.epochs_of_all(sweep, 20) == pytest.approx(20 * 0.5 + 8 * 0.5 + 5 * 4)  # never fewer than five
 
 
 @CALM
