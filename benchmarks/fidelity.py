@@ -45,6 +45,8 @@ SCHEDULES = (
     Schedule("asha", (0.0625, 0.25, 1.0, 2.0), 2),
     Schedule("asha", (0.5, 1.0, 2.0)),
     Schedule("asha", (0.5, 1.0, 3.0)),
+    Schedule("asha", (0.25, 1.0, 3.0)),
+    Schedule("asha", (0.25, 1.0, 3.0), price=0.25),
     Schedule("asha", (0.25, 3.0)),
     Schedule("asha", (0.5, 3.0)),
     *(
@@ -62,6 +64,7 @@ SCHEDULES = (
             ((0.25, 3.0), 3, 5),
             ((0.5, 3.0), 3, 5),
             ((0.5, 1.0, 3.0), 3, 5),
+            ((0.25, 1.0, 3.0), 3, 5),
         )
     ),
     Schedule("median", (1.0, 2.0, 3.0, 4.0)),

@@ -38,6 +38,7 @@ class Schedule:
     reduction: int = 3
     finalists: int = _FINALISTS
     full_training: FullTraining = "at_once"
+    price: float = 0.0
 
     @property
     def name(self) -> str:
@@ -48,7 +49,8 @@ class Schedule:
         reduction = "" if self.pruner == "median" else f" 1/{self.reduction}"
         finalists = "" if self.finalists == _FINALISTS else f", {self.finalists} finalists"
         at_end = ", in full at the end" if self.full_training == "at_end" else ""
-        return f"{self.pruner} [{rungs}]{reduction}{finalists}{at_end}"
+        price = f", price {self.price:g}" if self.price else ""
+        return f"{self.pruner} [{rungs}]{reduction}{finalists}{at_end}{price}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,7 @@ def _task(curve: Curve, schedule: Schedule) -> Task:
         rungs=list(schedule.rungs),
         reduction=schedule.reduction,
         full_training=schedule.full_training,
+        price=schedule.price,
     )
     config = SweepConfig(
         title="a replay", study=StudySection(keep_models=schedule.finalists), fidelity=fidelity, space={}
