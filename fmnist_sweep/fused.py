@@ -42,7 +42,8 @@ class FusedBatchNormalization(layers.BatchNormalization):  # type: ignore[misc]
         )
         if learn:
             count = tf.cast(tf.size(images) // channels, tf.float32)
-            variance = found.batch_variance * ((count - 1) / count)  # the operation's is the unbiased one
+            # The operation's is the unbiased one; of a single value it is infinite on a GPU, and ours 0 as Keras'.
+            variance = tf.math.multiply_no_nan(found.batch_variance, (count - 1) / count)
             for moving, now in ((self.moving_mean, found.batch_mean), (self.moving_variance, variance)):
                 moving.assign(moving * self.momentum + now * (1.0 - self.momentum))
         return tf.reshape(found.y, tf.shape(inputs))

@@ -157,7 +157,7 @@ def _with_precision(
     else:
         suggest = space.RandomSuggest("precision")
         net = space.sample(planned.config, suggest, input_shape=data.image_shape, classes=data.classes)
-        gain = call(_gain, *net, log=folder.log)
+        gain = call(_gain, *net, log=folder.log, on_gpu=True)
         chosen = "mixed_bfloat16" if gain >= _WORTH else "float32"
         say(f"precision {chosen}: bfloat16 trains {gain:.2f} times as fast as float32 here")
     return replace(planned, config=planned.config.changed(precision=chosen))

@@ -317,3 +317,8 @@ def test_a_call_whose_worker_is_killed_is_made_again(tmp_path: Path) -> None:
 def test_a_call_whose_worker_dies_every_time_says_how(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="ended by SIGKILL, 3 times"):
         call(stand_ins.dies_until, tmp_path / "tries", 3, log=tmp_path / "log")
+
+
+def test_what_is_called_is_off_the_gpus_unless_it_trains(tmp_path: Path) -> None:
+    assert call(os.getenv, "CUDA_VISIBLE_DEVICES", log=tmp_path / "log") == "-1"
+    assert call(os.getenv, "CUDA_VISIBLE_DEVICES", log=tmp_path / "log", on_gpu=True) != "-1"

@@ -6,9 +6,7 @@ first operation. So a worker that shares a GPU gets a limit, and one that has it
 
 from __future__ import annotations
 
-import ctypes.util
 import functools
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -18,10 +16,13 @@ from dataclasses import dataclass
 
 from fmnist_sweep.errors import UsageError
 
-CONTEXT_BYTES = 600_000_000  # what CUDA takes for each process, outside of TensorFlow's limit
+CONTEXT_BYTES = 700_000_000  # what CUDA takes for each process outside of TensorFlow's limit: 651 MB on an H100
+RESERVED_BYTES = 600_000_000  # of a GPU's memory, what no process gets: 504 MB on an H100
 LEAST_BYTES = 500_000_000
 _QUERY = ("--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits")
 _QUERY_S = 20.0
+_ASK = "import tensorflow; print(len(tensorflow.config.list_physical_devices('GPU')))"
+_ASK_S = 120.0
 _MIB = 1 << 20
 
 
@@ -43,15 +44,16 @@ class GpuShare:
 
 @functools.cache
 def found() -> tuple[Gpu, ...]:
-    """The GPUs that TensorFlow can use here; none without NVIDIA's driver or without CUDA's libraries."""
+    """The GPUs that TensorFlow can use here; none without NVIDIA's driver or without the CUDA that TensorFlow wants."""
     program = shutil.which("nvidia-smi")
-    if program is None or not _has_cuda():
+    if program is None:
         return ()
     try:
         done = subprocess.run([program, *_QUERY], capture_output=True, text=True, timeout=_QUERY_S, check=True)
     except (OSError, subprocess.SubprocessError):  # a driver that is broken has no GPU
         return ()
-    return parsed(done.stdout, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    listed = parsed(done.stdout, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    return listed if listed and _tensorflow_sees_one() else ()
 
 
 def parsed(text: str, visible: str | None) -> tuple[Gpu, ...]:
@@ -104,9 +106,10 @@ def share_of(gpu: Gpu, sharing: int) -> GpuShare:
     Raises:
         UsageError: It is too small for any net.
     """
-    limit = gpu.memory // sharing - CONTEXT_BYTES
+    memory = gpu.memory - RESERVED_BYTES
+    limit = memory // sharing - CONTEXT_BYTES
     if limit < LEAST_BYTES:
-        most = max(1, gpu.memory // (CONTEXT_BYTES + LEAST_BYTES))
+        most = max(1, memory // (CONTEXT_BYTES + LEAST_BYTES))
         raise UsageError(
             f"{sharing} workers on a GPU of {gpu.memory / 1e9:.1f} GB have {limit / 1e9:.1f} GB each; "
             f"valid: --workers up to {most} for each GPU"
@@ -130,10 +133,18 @@ def use(share: GpuShare | None) -> None:
             tensorflow.config.experimental.set_memory_growth(device, True)
 
 
-def _has_cuda() -> bool:
-    """Whether CUDA's libraries are here, from pip or from the system."""
+def keep_off() -> None:
+    """Keeps this process off all GPUs; to be called before TensorFlow's first operation.
+
+    For what is not training: TensorFlow would take all of a GPU's memory from those who train.
+    """
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+
+def _tensorflow_sees_one() -> bool:
+    """Whether TensorFlow finds all that it needs for a GPU: asked in a process of its own, as only it knows."""
     try:
-        packaged = importlib.util.find_spec("nvidia.cudnn") is not None
-    except ModuleNotFoundError:
-        packaged = False
-    return packaged or ctypes.util.find_library("cudnn") is not None
+        done = subprocess.run([sys.executable, "-c", _ASK], capture_output=True, text=True, timeout=_ASK_S, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return done.stdout.strip() not in ("", "0")

@@ -212,17 +212,23 @@ def warm_up() -> None:
     forkserver.ensure_running()
 
 
-def call(function: Callable[..., Any], *args: Any, log: Path) -> Any:
+def call(function: Callable[..., Any], *args: Any, log: Path, on_gpu: bool = False) -> Any:
     """Calls a module-level ``function`` in a fresh worker that may use all cores, and returns its result.
 
     A worker that dies is replaced, so ``function`` must do no harm when it is done twice.
+
+    Args:
+        function: What to call.
+        args: Its arguments.
+        log: Gets what it prints.
+        on_gpu: Whether it trains, and so may use the first GPU if there is one.
 
     Raises:
         RuntimeError: It raised, or died time and again; the message says how.
     """
     for attempt in range(_CALLS):
         try:
-            good, value = _called(function, args, log)
+            good, value = _called(function, args, log, on_gpu)
         except _CallDiedError as died:
             if attempt == _CALLS - 1:
                 raise RuntimeError(f"{died}, {_CALLS} times") from None
@@ -237,12 +243,12 @@ class _CallDiedError(Exception):
     pass
 
 
-def _called(function: Callable[..., Any], args: tuple[Any, ...], log: Path) -> tuple[bool, Any]:
+def _called(function: Callable[..., Any], args: tuple[Any, ...], log: Path, on_gpu: bool) -> tuple[bool, Any]:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOAD))
     ours, theirs = context.Pipe(duplex=False)
     process = _started(
-        lambda: context.Process(target=_call, args=(function, args, theirs, str(log)), daemon=True),
+        lambda: context.Process(target=_call, args=(function, args, theirs, str(log), on_gpu), daemon=True),
     )
     theirs.close()
     try:
@@ -269,8 +275,12 @@ def _main(job: TrialJob, pipe: Connection, run: RunTrial, seat: _Seat, log: str)
     work(job, run, pipe.send, pipe.recv)
 
 
-def _call(function: Callable[..., Any], args: tuple[Any, ...], pipe: Connection, log: str) -> None:
+def _call(function: Callable[..., Any], args: tuple[Any, ...], pipe: Connection, log: str, on_gpu: bool) -> None:
     _settle(log)
+    if on_gpu:
+        gpu.use(next(iter(gpu.shares(gpu.found(), 1))))
+    else:
+        gpu.keep_off()
     try:
         pipe.send((True, function(*args)))
     except Exception as error:
