@@ -23,7 +23,7 @@ from fmnist_sweep.executors import Died, Executor, Failed, Finished, Happening, 
 from fmnist_sweep.home import StudyFolder
 from fmnist_sweep.ledger import Event, Ledger
 from fmnist_sweep.pasts import Pasts
-from fmnist_sweep.proposers import Proposer, Task, Wait
+from fmnist_sweep.proposers import Judge, Proposer, Task, Wait
 from fmnist_sweep.state import ENDED, JobRecord, JobState, StudyState
 from fmnist_sweep.trial import Extra, Keep, Kind, TrialJob, TrialResult
 
@@ -76,6 +76,7 @@ class Driver:
         self._data = data
         self._folder = folder
         self._proposer = proposer
+        self._worth = self._judged if isinstance(proposer, Judge) else None
         self._executor = executor
         self._watch = watch
         self._stopping = stopping
@@ -181,7 +182,7 @@ class Driver:
         while True:
             if self._queue:
                 return self._queue.pop(0)
-            held = pruning.promoted(self._rungs, config.fidelity)
+            held = pruning.promoted(self._rungs, config.fidelity, self._worth)
             if held is not None:
                 return held.key
             if not self._propose(target):
@@ -315,7 +316,11 @@ class Driver:
             self._executor.proceed(key)
 
     def _goes_on(self, job: JobRecord) -> bool:
-        return pruning.goes_on(job, self._rungs, self._task.config.fidelity)
+        return pruning.goes_on(job, self._rungs, self._task.config.fidelity, self._worth)
+
+    def _judged(self, jobs: Sequence[JobRecord]) -> Sequence[float]:
+        assert isinstance(self._proposer, Judge)
+        return self._proposer.worth([self._pasts.of(job) for job in self.state.trials()], [job.number for job in jobs])
 
     def _hold(self, job: JobRecord) -> None:
         """Ends the worker of a trial that is not among the best now."""

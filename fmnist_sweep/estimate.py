@@ -143,12 +143,13 @@ def _shortest(work: Callable[[], object]) -> float:
 def segments(config: SweepConfig, target: int) -> list[tuple[float, float]]:
     """From rung to rung, how many of ``target`` trials train on and for how many epochs each.
 
-    At each rung somewhat more go on than the pruner means to, and never fewer than the finalists; with full training
-    at the end these alone pass the last one.
+    At each rung more go on than the pruner means to (with ``gp`` as many), and never fewer than the finalists; with
+    full training at the end these alone pass the last one.
     """
     fidelity, epochs = config.fidelity, float(config.epochs)
     finalists = min(target, config.study.keep_models)
-    share = {"asha": min(_PASSED / fidelity.reduction, 1.0), "median": 0.5, "none": 1.0}[fidelity.pruner]
+    passed = 1.0 if config.study.sampler == "gp" and config.study.engine == "optuna" else _PASSED
+    share = {"asha": min(passed / fidelity.reduction, 1.0), "median": 0.5, "none": 1.0}[fidelity.pruner]
     found, before, going_on = [], 0.0, float(target)
     for rung in [rung for rung in fidelity.rungs if rung < epochs]:
         found.append((going_on, rung - before))

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 
 from fmnist_sweep import arithmetic
 from fmnist_sweep.schema import FidelitySection
 from fmnist_sweep.state import JobRecord
 from fmnist_sweep.trial import Report
+
+Worth = Callable[[Sequence[JobRecord]], Sequence[float]]
 
 _MEDIAN_NEEDS = 5
 _LEVEL_S = 0.0005  # of training an image: the time at which the price is nothing, so that merits stay near accuracies
@@ -45,9 +47,16 @@ def merit(job: JobRecord, report: Report, price: float) -> float:
     Args:
         price: ``FidelitySection.price``, percentage points for a doubling of the time.
     """
-    if not price:
-        return report.standing
-    return report.standing - price / 100 * math.log2(arithmetic.image_s(job.arch, job.train) / _LEVEL_S)
+    return report.standing - _cost(job, price)
+
+
+def last_step(job: JobRecord, report: Report, price: float) -> float:
+    """As ``merit``, of the weights after the last step."""
+    return report.val_accuracy - _cost(job, price)
+
+
+def _cost(job: JobRecord, price: float) -> float:
+    return price / 100 * math.log2(arithmetic.image_s(job.arch, job.train) / _LEVEL_S) if price else 0.0
 
 
 class Rungs:
@@ -88,12 +97,16 @@ class Rungs:
         """What trials that have come to a report point are compared by there, ascending."""
         return self._scores.get(epoch, [])
 
-    def best_held(self) -> list[JobRecord]:
-        """The best held trial of each report point that has one, the furthest first."""
-        return [held[-1][2] for _, held in sorted(self._held.items(), reverse=True) if held]
+    def held(self) -> list[list[JobRecord]]:
+        """The held trials of each report point that has any, the furthest point first, the best of a point last."""
+        return [[job for _, _, job in held] for _, held in sorted(self._held.items(), reverse=True) if held]
+
+    def held_at(self, epoch: float) -> list[JobRecord]:
+        """The held trials of a report point, the best last."""
+        return [job for _, _, job in self._held.get(epoch, [])]
 
 
-def goes_on(job: JobRecord, rungs: Rungs, fidelity: FidelitySection) -> bool:
+def goes_on(job: JobRecord, rungs: Rungs, fidelity: FidelitySection, worth: Worth | None = None) -> bool:
     """Whether a trial, one of those in ``rungs``, trains on past its last report.
 
     ``asha`` is the asynchronous rule of successive halving (Li et al., A System for Massively Parallel
@@ -101,6 +114,14 @@ def goes_on(job: JobRecord, rungs: Rungs, fidelity: FidelitySection) -> bool:
     floor(n / reduction) go on, whenever they came. ``median`` lets those go on that are not below the
     median of the others there, once there are five of them. With ``full_training`` at the end, nobody goes past the
     last rung by this rule; see ``last_chance``.
+
+    Args:
+        job: The trial.
+        rungs: All trials.
+        fidelity: The rule.
+        worth: Says how much it is worth that each of some trials trains on, where somebody knows better than their
+            order now. Then, for ``asha``, of n trials that have come to a rung floor(n / reduction) go on and no more:
+            each time one may, that of those waiting there which is worth most.
     """
     if not at_rung(job, fidelity):
         return True
@@ -109,9 +130,21 @@ def goes_on(job: JobRecord, rungs: Rungs, fidelity: FidelitySection) -> bool:
         own = bisect_left(there, score)
         others = [*there[:own], *there[own + 1 :]]
         return len(others) < _MEDIAN_NEEDS or score >= median(others)
-    if fidelity.full_training == "at_end" and job.epoch == last_rung([job], fidelity):
+    if not _is_open(job, fidelity):
         return False
+    if worth is not None:
+        held = rungs.held_at(job.epoch)
+        return _chosen([*(it for it in held if it.key != job.key), job], rungs, fidelity, worth) is job
     return len(there) - bisect_right(there, score) < len(there) // fidelity.reduction
+
+
+def _chosen(waiting: Sequence[JobRecord], rungs: Rungs, fidelity: FidelitySection, worth: Worth) -> JobRecord | None:
+    """Who of those that wait at a rung, all of them, goes on: None if as many have as are to."""
+    came = len(rungs.at(waiting[0].epoch))
+    if came - len(waiting) >= came // fidelity.reduction:
+        return None
+    values = worth(waiting)
+    return max(zip(values, waiting, strict=True), key=lambda it: it[0])[1]
 
 
 def score_at(job: JobRecord, epoch: float) -> float | None:
@@ -119,9 +152,23 @@ def score_at(job: JobRecord, epoch: float) -> float | None:
     return next((report.standing for report in job.reports if report.epoch == epoch), None)
 
 
-def promoted(rungs: Rungs, fidelity: FidelitySection) -> JobRecord | None:
-    """The held trial to take up again: of those that belong to the best now, the furthest, best one."""
-    return next((job for job in rungs.best_held() if goes_on(job, rungs, fidelity)), None)
+def promoted(rungs: Rungs, fidelity: FidelitySection, worth: Worth | None = None) -> JobRecord | None:
+    """The held trial to take up again: of those that are to go on now, the furthest, best one; see ``goes_on``."""
+    for held in rungs.held():
+        if worth is None or not _is_open(held[-1], fidelity):
+            best = held[-1] if goes_on(held[-1], rungs, fidelity) else None
+        else:
+            best = _chosen(held, rungs, fidelity, worth)
+        if best is not None:
+            return best
+    return None
+
+
+def _is_open(job: JobRecord, fidelity: FidelitySection) -> bool:
+    """Whether a trial is where trials are chosen from, and may go on before the end of the study."""
+    return at_rung(job, fidelity) and not (
+        fidelity.full_training == "at_end" and job.epoch == last_rung([job], fidelity)
+    )
 
 
 def last_chance(trials: Sequence[JobRecord], fidelity: FidelitySection, finalists: int) -> JobRecord | None:

@@ -10,7 +10,7 @@ import numpy as np
 from fmnist_sweep import arithmetic, config, space
 from fmnist_sweep.proposers import Past, Proposal, Proposer, Task, make
 from fmnist_sweep.proposers.base import telling
-from fmnist_sweep.proposers.curves import _Draws
+from fmnist_sweep.proposers.curves import CurveProposer, _Draws
 from fmnist_sweep.proposers.features import features
 from tests.stand_ins import CLASSES, SHAPE
 
@@ -115,6 +115,78 @@ def test_many_workers_get_random_draws_until_there_is_something_to_learn_from() 
     for _ in range(20):
         running.append(Past(ask(maker, running), "running", (), None))
     assert len({it.proposal.fingerprint for it in running}) == 20
+
+
+def normal(proposal: Proposal) -> bool:
+    return bool(proposal.drawn["batch_norm"] == "after_activation")
+
+
+def curve(proposal: Proposal) -> tuple[float, ...]:
+    """BatchNorm leads at the beginning, and what has none in the end."""
+    return (0.7, 0.75, 0.76, 0.77) if normal(proposal) else (0.6, 0.7, 0.78, 0.85)
+
+
+def judge() -> CurveProposer:
+    found = proposer()
+    assert isinstance(found, CurveProposer)
+    return found
+
+
+def test_what_starts_behind_and_ends_ahead_is_worth_more_once_some_have_ended() -> None:
+    nets = [random_draw(f"{number}") for number in range(24)]
+    past = [
+        Past(it, "complete", curve(it), max(curve(it))) if number < 12 else Past(it, "stopped", curve(it)[:1], None)
+        for number, it in enumerate(nets)
+    ]
+    waiting = list(range(12, 24))
+    worth = dict(zip(waiting, judge().worth(past, waiting), strict=True))
+    ahead = [worth[number] for number in waiting if not normal(nets[number])]
+    behind = [worth[number] for number in waiting if normal(nets[number])]
+    assert min(len(ahead), len(behind)) > 2
+    assert np.median(ahead) > max(behind)
+
+
+def test_who_leads_by_the_mean_of_weights_alone_is_not_worth_more() -> None:
+    """All rungs are scored by a mean of weights, which flatters BatchNorm; its last steps, as the ends, are behind."""
+    nets = [random_draw(f"{number}") for number in range(24)]
+    waiting = list(range(14, 24))
+
+    def lead(*, told: bool) -> float:
+        """By how much nets without BatchNorm are worth more."""
+        past = []
+        for number, it in enumerate(nets):
+            means = (0.75, 0.85) if normal(it) else (0.70, 0.80)
+            last_steps = (0.65, 0.75) if normal(it) else (0.68, 0.79)
+            count = 2 if number < 14 else 1
+            past.append(Past(it, "stopped", means[:count], None, last_steps[:count] if told else ()))
+        worth = dict(zip(waiting, judge().worth(past, waiting), strict=True))
+        without = [worth[number] for number in waiting if not normal(nets[number])]
+        behind = [worth[number] for number in waiting if normal(nets[number])]
+        assert min(len(without), len(behind)) > 2
+        return float(np.median(without) - np.median(behind))
+
+    assert lead(told=True) > lead(told=False) + 0.3
+
+
+def test_of_equals_what_is_sooner_done_is_worth_more() -> None:
+    nets = [random_draw(f"{number}") for number in range(16)]
+    past = [Past(it, "stopped", (0.5,), None) for it in nets]
+    worth = judge().worth(past, range(16))
+    seconds = [arithmetic.image_s(it.arch, it.train) for it in nets]
+    assert np.corrcoef(np.argsort(np.argsort(worth)), np.argsort(np.argsort(seconds)))[0, 1] < -0.5
+
+
+def test_at_the_start_what_leads_is_worth_more() -> None:
+    past = [Past(random_draw(f"{number}"), "stopped", (0.1 * number,), None) for number in range(5)]
+    worth = judge().worth(past, [1, 4, 2])
+    assert sorted(worth) == [worth[0], worth[2], worth[1]]
+
+
+def test_of_very_many_those_in_question_are_known_to_the_model() -> None:
+    past = [Past(random_draw(f"{number}"), "stopped", (0.5 + 0.001 * number,), None) for number in range(100)]
+    worth = judge().worth(past, [0, 1, 99])
+    assert len(worth) == 3
+    assert all(math.isfinite(it) for it in worth)
 
 
 def test_a_rung_added_later_does_no_harm() -> None:

@@ -26,8 +26,9 @@ def expected(sweep: SweepConfig = DEFAULT, target: int = 50, workers: int = 2, f
     return estimate.forecast(sweep, target, workers, Pace(factor), images=48_000, input_shape=shape, classes=10, seed=0)
 
 
-def with_fidelity(**values: Any) -> SweepConfig:
-    return DEFAULT.model_copy(update={"fidelity": FidelitySection.model_validate(values)})
+def with_fidelity(sampler: str = "tpe", **values: Any) -> SweepConfig:
+    study = DEFAULT.study.model_copy(update={"sampler": sampler})
+    return DEFAULT.model_copy(update={"study": study, "fidelity": FidelitySection.model_validate(values)})
 
 
 def test_without_a_pruner_every_trial_goes_all_the_way() -> None:
@@ -38,6 +39,11 @@ def test_halving_leaves_somewhat_more_than_its_share_at_each_rung_and_the_finali
     sweep = with_fidelity(pruner="asha", rungs=[0.5, 1.0], reduction=4)
     assert estimate.epochs_of_all(sweep, 100) == pytest.approx(100 * 0.5 + 40 * 0.5 + 16 * 4)
     assert estimate.epochs_of_all(sweep, 20) == pytest.approx(20 * 0.5 + 8 * 0.5 + 5 * 4)  # never fewer than five
+
+
+def test_where_the_model_chooses_who_goes_on_it_is_the_very_share() -> None:
+    sweep = with_fidelity("gp", pruner="asha", rungs=[0.5, 1.0], reduction=4)
+    assert estimate.epochs_of_all(sweep, 100) == pytest.approx(100 * 0.5 + 25 * 0.5 + 6.25 * 4)
 
 
 @CALM

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from statistics import median
 
@@ -222,8 +223,49 @@ def test_what_is_taken_in_step_by_step_is_what_is_there(steps: list[tuple[int, s
             trials[number] = replace(job, state=what)  # type: ignore[arg-type]
         rungs.take(trials[number])
     whole = Rungs(trials)
-    assert rungs.best_held() == whole.best_held()
+    assert rungs.held() == whole.held()
+    assert [rungs.held_at(epoch) for epoch in POINTS] == [whole.held_at(epoch) for epoch in POINTS]
     assert [rungs.at(epoch) for epoch in POINTS] == [whole.at(epoch) for epoch in POINTS]
+
+
+@CALM
+@given(st.lists(st.tuples(accuracies, st.integers(-100, 100)), min_size=1, max_size=24), reductions)
+def test_where_somebody_knows_better_so_many_go_on_as_are_to_and_the_best_of_those_waiting(
+    told: list[tuple[float, int]], reduction: int
+) -> None:
+    """Trials come one by one; whoever is worth most goes on, as soon and as long as one may."""
+    fidelity, worths = asha(reduction), [worth for _, worth in told]
+    all_, passed = Rungs(), list[int]()
+
+    def worth(jobs: Sequence[JobRecord]) -> list[float]:
+        assert len({job.key for job in jobs}) == len(jobs)
+        return [float(worths[job.number]) for job in jobs]
+
+    def takes_up(job: JobRecord) -> None:
+        waiting = {number for number in range(came) if number not in passed}
+        assert worths[job.number] == max(worths[number] for number in waiting)
+        passed.append(job.number)
+        all_.take(replace(job, state="running"))
+
+    for number, (score, _) in enumerate(told):
+        came = number + 1
+        job = trial(number, 0.5, score)
+        all_.take(job)
+        if goes_on(job, all_, fidelity, worth):
+            takes_up(job)
+        else:
+            all_.take(replace(job, state="held"))
+        taken_up = promoted(all_, fidelity, worth)
+        if taken_up is not None:
+            takes_up(taken_up)
+        assert promoted(all_, fidelity, worth) is None
+        assert len(passed) == came // reduction
+
+
+def test_past_the_last_rung_nobody_goes_before_the_end_whoever_knows_better() -> None:
+    fidelity = FidelitySection(rungs=[0.5, 1.0], reduction=2, full_training="at_end")
+    there = [trial(number, 0.5, 0.5, state="held") for number in range(4)]
+    assert promoted(Rungs(there), fidelity, lambda jobs: [1.0] * len(jobs)) is None
 
 
 def test_the_furthest_is_promoted_first() -> None:

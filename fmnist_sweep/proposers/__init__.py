@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fmnist_sweep.proposers.base import Past, Proposal, Proposer, Task, Wait
+from fmnist_sweep.proposers.base import Judge, Past, Proposal, Proposer, Task, Wait
 from fmnist_sweep.proposers.make import make
 
-__all__ = ["Past", "Proposal", "Proposer", "Task", "Wait", "make"]
+__all__ = ["Judge", "Past", "Proposal", "Proposer", "Task", "Wait", "make"]

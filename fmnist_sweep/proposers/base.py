@@ -6,7 +6,7 @@ import enum
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from fmnist_sweep.arch import ArchSpec, TrainSpec, fingerprint
 from fmnist_sweep.schema import SweepConfig
@@ -45,12 +45,14 @@ class Past:
         scores: What it is compared by at each report point so far: validation accuracy, 0 to 1, less the price of
             its time.
         value: What a complete trial is worth, 0 to 1: its best validation accuracy, or 0 if it diverged.
+        last_steps: As ``scores``, of the weights after the last step, where ``scores`` may be of a mean of weights.
     """
 
     proposal: Proposal
     standing: Standing
     scores: tuple[float, ...]
     value: float | None
+    last_steps: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,5 +106,19 @@ class Proposer(Protocol):
         Returns:
             A proposal within the limits; ``Wait.WAIT`` if there will be one once a running trial has ended; None if no
             other can be found.
+        """
+        ...
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """A proposer that can also tell which trials are worth training on; by what it is handed alone, as ``ask``."""
+
+    def worth(self, past: Sequence[Past], places: Sequence[int]) -> list[float]:
+        """How much it is worth that trials train on to their last epoch: numbers to compare with each other.
+
+        Args:
+            past: All earlier proposals, in order.
+            places: Those in question, each of which has reported.
         """
         ...

@@ -88,7 +88,7 @@ class CurveProposer:
         """The candidates' places, the most promising first."""
         x = features([*(it.proposal for it in [*taught, *pending]), *candidates])
         old, new = np.split(x, [len(taught) + len(pending)])
-        last = len(self._points(candidates[0])) - 1
+        last = _of_last_step(self._points(candidates[0]))
         end = math.log2(candidates[0].train.epochs)
         seen = self._observations(taught, old)
         model = CurveModel(seen)
@@ -104,22 +104,58 @@ class CurveProposer:
         worth = _log_improvement(best - mean, spread) - _HASTE * np.log(time)
         return [int(place) for place in np.argsort(-worth, kind="stable")]
 
+    def worth(self, past: Sequence[Past], places: Sequence[int]) -> list[float]:
+        """See ``Judge``: as for a candidate, by the time that is left; at the start by what they are compared by."""
+        taught = [place for place, it in enumerate(past) if _teaches(it)]
+        if len(places) == 1 or len(taught) < self._task.config.study.startup_trials:
+            return [past[place].scores[-1] for place in places]
+        told = sorted({taught[it] for it in telling([past[place] for place in taught], _TOLD)} | set(places))
+        nets = [past[place] for place in told]
+        row = {place: number for number, place in enumerate(told)}
+        asked = np.array([row[place] for place in places])
+        with threadpool_limits(1):
+            x = features([it.proposal for it in nets])
+            model = CurveModel(self._observations(nets, x))
+            points = self._points(nets[0].proposal)
+            mean, spread = model.predict(x, math.log2(points[-1]), _of_last_step(points), np.arange(len(nets)))
+            left = np.array([points[-1] - points[len(past[place].scores) - 1] for place in places])
+            image_s = [arithmetic.image_s(past[place].proposal.arch, past[place].proposal.train) for place in places]
+            gain = _log_improvement(mean.min() - mean[asked], spread[asked])
+            return [float(it) for it in gain - _HASTE * np.log(left * np.array(image_s))]
+
     def _points(self, proposal: Proposal) -> tuple[float, ...]:
         return pruning.report_points(proposal.train.epochs, self._task.config.fidelity.rungs)
 
     def _observations(self, taught: Sequence[Past], x: Floats) -> Observations:
-        """The trials' curves, in logarithms of the error."""
+        """The trials' curves, in logarithms of the error; at rungs twice: of the mean of weights, of the last step's.
+
+        Inside the first epoch the noise of the last step would hide what sets the two apart.
+        """
+        rungs = self._task.config.fidelity.rungs
         found: list[tuple[int, int, float, bool, float]] = []
         for net, earlier in enumerate(taught):
             points = self._points(earlier.proposal)
             if earlier.value == 0.0:  # diverged: as bad as can be in the end
-                found.append((net, len(points) - 1, points[-1], True, 0.0))
+                found.append((net, _of_last_step(points), points[-1], True, 0.0))
                 continue
-            for place, (point, score) in enumerate(zip(points, earlier.scores, strict=False)):
-                one_step = point == points[-1] or point not in self._task.config.fidelity.rungs
-                found.append((net, place, point, one_step, math.log(max(1.0 - score, _LEAST_ERROR))))
+            last_steps = earlier.last_steps or earlier.scores
+            for place, (point, score, last_step) in enumerate(zip(points, earlier.scores, last_steps, strict=False)):
+                of_mean = point in rungs and point < points[-1]
+                if of_mean:
+                    found.append((net, 2 * place, point, False, _log_error(score)))
+                if not of_mean or point >= 1:
+                    found.append((net, 2 * place + 1, point, True, _log_error(last_step)))
         nets, places, epochs, single, y = (np.array(column) for column in zip(*found, strict=True))
-        return Observations(x[nets], np.log2(epochs), places, nets, single, y)
+        return Observations(x[nets], np.log2(epochs), places, nets, single, np.zeros(len(y), np.bool_), y)
+
+
+def _of_last_step(points: Sequence[float]) -> int:
+    """The place of the weights after the last step of a training, see ``Observations``."""
+    return 2 * len(points) - 1
+
+
+def _log_error(score: float) -> float:
+    return math.log(max(1.0 - score, _LEAST_ERROR))
 
 
 def _farthest(draws: Sequence[Proposal], earlier: Sequence[Proposal]) -> Proposal | None:
