@@ -22,8 +22,8 @@ from fmnist_sweep.errors import DataError, FatalError, HomeError, LedgerError
 from fmnist_sweep.executors import Died, Executor, Failed, Finished, Happening, Reported
 from fmnist_sweep.home import StudyFolder
 from fmnist_sweep.ledger import Event, Ledger
-from fmnist_sweep.pasts import Pasts
-from fmnist_sweep.proposers import Judge, Proposer, Task, Wait
+from fmnist_sweep.pasts import Pasts, judging
+from fmnist_sweep.proposers import Proposer, Task, Wait
 from fmnist_sweep.state import ENDED, JobRecord, JobState, StudyState
 from fmnist_sweep.trial import Extra, Keep, Kind, TrialJob, TrialResult
 
@@ -76,7 +76,6 @@ class Driver:
         self._data = data
         self._folder = folder
         self._proposer = proposer
-        self._worth = self._judged if isinstance(proposer, Judge) else None
         self._executor = executor
         self._watch = watch
         self._stopping = stopping
@@ -96,6 +95,7 @@ class Driver:
         self._waits_for: set[str] | None = None  # what ran when the proposer had nothing: none of it has ended yet
         self._deadline = Deadline(None, 0.0, task.config)
         self._pasts = Pasts(task.config.fidelity.price)
+        self._worth = judging(proposer, self._pasts, self.state.trials)
 
     def run(
         self, target: int, extras: Sequence[Extra] = (), timeout_s: float | None = None, patience: int = 0
@@ -317,10 +317,6 @@ class Driver:
 
     def _goes_on(self, job: JobRecord) -> bool:
         return pruning.goes_on(job, self._rungs, self._task.config.fidelity, self._worth)
-
-    def _judged(self, jobs: Sequence[JobRecord]) -> Sequence[float]:
-        assert isinstance(self._proposer, Judge)
-        return self._proposer.worth([self._pasts.of(job) for job in self.state.trials()], [job.number for job in jobs])
 
     def _hold(self, job: JobRecord) -> None:
         """Ends the worker of a trial that is not among the best now."""

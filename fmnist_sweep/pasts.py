@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from fmnist_sweep import pruning
-from fmnist_sweep.proposers import Past, Proposal
+from fmnist_sweep.proposers import Judge, Past, Proposal, Proposer
 from fmnist_sweep.state import JobRecord
 
 _DIVERGED_VALUE = 0.0
@@ -40,3 +42,10 @@ class Pasts:
         if job.state == "complete":
             return Past(proposal, "complete", scores, job.best, last_steps)
         return Past(proposal, "stopped" if job.state in ("held", "pruned") else "running", scores, None, last_steps)
+
+
+def judging(proposer: Proposer, pasts: Pasts, trials: Callable[[], Sequence[JobRecord]]) -> pruning.Worth | None:
+    """How ``proposer`` judges some of the study's ``trials``; None where it doesn't."""
+    if not isinstance(proposer, Judge):
+        return None
+    return lambda jobs: proposer.worth([pasts.of(job) for job in trials()], [job.number for job in jobs])

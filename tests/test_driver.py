@@ -17,6 +17,7 @@ from fmnist_sweep.executors.inline import InlineExecutor
 from fmnist_sweep.executors.local import LocalExecutor
 from fmnist_sweep.proposers import Past, Proposal, Task, Wait, make
 from fmnist_sweep.proposers.base import Excess
+from fmnist_sweep.schema import Sampler
 from fmnist_sweep.state import JobRecord, StudyState
 from fmnist_sweep.trial import Extra, ReportTo, TrialJob, TrialResult
 from tests import stand_ins
@@ -125,8 +126,37 @@ def test_who_goes_on_at_a_rung_pays_for_time_and_who_wins_does_not(tmp_path: Pat
     assert accuracies == sorted(accuracies, reverse=True)
 
 
-def test_stopped_and_taken_up_again_is_as_if_never_stopped(tmp_path: Path, place: Place) -> None:
+class _Contrary:
+    """Proposes at random, and holds that the worse a trial is at its rung, the more it is worth."""
+
+    def __init__(self, task: Task) -> None:
+        self._random = make(task)
+
+    def ask(self, past: Sequence[Past], excess: Excess) -> Proposal | Wait | None:
+        return self._random.ask(past, excess)
+
+    def worth(self, past: Sequence[Past], places: Sequence[int]) -> list[float]:
+        return [-past[place].scores[-1] for place in places]
+
+
+def test_who_goes_on_is_whom_the_proposer_finds_most_worth_it(tmp_path: Path) -> None:
+    text = stand_ins.SWEEP.replace("SAMPLER", "random").replace("startup_trials", "keep_models = 1, startup_trials")
+    place = Place(tmp_path, Task(config.parse(text, "nets"), stand_ins.SHAPE, stand_ins.CLASSES, 0))
+    executor = InlineExecutor(stand_ins.quick)
+    place.driver(executor, _Contrary(place.task)).run(12)
+    executor.close()
+    trials = sorted(place.state.trials(), key=lambda job: job.reports[0].standing)
+    went_on = [job.epoch > 0.5 for job in trials]
+    assert sum(went_on) == 4
+    assert sum(went_on[:5]) > sum(went_on[5:])
+    assert went_on[0]
+    assert not went_on[-1]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_stopped_and_taken_up_again_is_as_if_never_stopped(tmp_path: Path, sampler: Sampler) -> None:
     (tmp_path / "other").mkdir()
+    place = Place(tmp_path, stand_ins.task(sampler))
     whole = Place(tmp_path / "other", place.task)
     whole.drive(8)
     for stop_after in (1, 2, 3, 5):
