@@ -189,6 +189,14 @@ def test_of_very_many_those_in_question_are_known_to_the_model() -> None:
     assert all(math.isfinite(it) for it in worth)
 
 
+def test_of_very_many_that_wait_the_best_and_the_latest_are_weighed() -> None:
+    past = [Past(random_draw(f"{number}"), "stopped", (0.7 - 0.001 * number,), None) for number in range(200)]
+    worth = judge().worth(past, range(200))
+    weighed = {place for place, it in enumerate(worth) if it > -math.inf}
+    assert {0, 199} <= weighed
+    assert len(weighed) <= 80  # the model's time grows with their cube
+
+
 def test_a_rung_added_later_does_no_harm() -> None:
     """A trial of an earlier sweep file may have more scores than there are report points now."""
     past = [Past(it, "complete", (0.5,) * 6, 0.5) for it in searched(lambda _: 0.5, 8)]

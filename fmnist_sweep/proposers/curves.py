@@ -109,19 +109,21 @@ class CurveProposer:
         taught = [place for place, it in enumerate(past) if _teaches(it)]
         if len(places) == 1 or len(taught) < self._task.config.study.startup_trials:
             return [past[place].scores[-1] for place in places]
-        told = sorted({taught[it] for it in telling([past[place] for place in taught], _TOLD)} | set(places))
+        weighed = [places[it] for it in telling([past[place] for place in places], _TOLD)]
+        told = sorted({taught[it] for it in telling([past[place] for place in taught], _TOLD)} | set(weighed))
         nets = [past[place] for place in told]
         row = {place: number for number, place in enumerate(told)}
-        asked = np.array([row[place] for place in places])
+        asked = np.array([row[place] for place in weighed])
         with threadpool_limits(1):
             x = features([it.proposal for it in nets])
             model = CurveModel(self._observations(nets, x))
             points = self._points(nets[0].proposal)
             mean, spread = model.predict(x, math.log2(points[-1]), _of_last_step(points), np.arange(len(nets)))
-            left = np.array([points[-1] - points[len(past[place].scores) - 1] for place in places])
-            image_s = [arithmetic.image_s(past[place].proposal.arch, past[place].proposal.train) for place in places]
+            left = np.array([points[-1] - points[len(past[place].scores) - 1] for place in weighed])
+            image_s = [arithmetic.image_s(past[place].proposal.arch, past[place].proposal.train) for place in weighed]
             gain = _log_improvement(mean.min() - mean[asked], spread[asked])
-            return [float(it) for it in gain - _HASTE * np.log(left * np.array(image_s))]
+            found = dict(zip(weighed, gain - _HASTE * np.log(left * np.array(image_s)), strict=True))
+        return [float(found.get(place, -math.inf)) for place in places]
 
     def _points(self, proposal: Proposal) -> tuple[float, ...]:
         return pruning.report_points(proposal.train.epochs, self._task.config.fidelity.rungs)
