@@ -25,7 +25,7 @@ BENCHMARKS = {
     "layers": ("layers", "what do the fused BatchNorm, dropout and Adam save, beside Keras' own?"),
     "sweep": ("sweep", "50 trials of the default sweep beside Optuna with Keras, and KerasTuner"),
     "fidelity": ("fidelity", "what does a short training say of a full one? Rung schedules replayed on real curves"),
-    "noise": ("noise", "how noisy is a score at a rung, and how much less is that of averaged weights?"),
+    "noise": ("noise", "how noisy is a score, and how much less is one over many steps?"),
     "outage": ("outage", "what does it cost a sweep when MLflow is away for minutes, and is anything missing then?"),
     "overhead": ("overhead", "what does a study cost beside its training: starting, bookkeeping, memory?"),
     "pace": ("pace", "how well is the time of training foretold? The model fitted anew to this machine"),

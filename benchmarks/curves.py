@@ -33,14 +33,9 @@ class Curve:
     reports: tuple[Report, ...]
 
     @property
-    def best(self) -> float:
-        """What the search goes by: the best validation accuracy of all report points."""
-        return max(report.val_accuracy for report in self.reports)
-
-    @property
-    def last(self) -> float:
-        """Validation accuracy after the last epoch."""
-        return self.reports[-1].val_accuracy
+    def end(self) -> float:
+        """What finalists are chosen by, see ``StudyState.finalists``."""
+        return self.reports[-1].standing
 
 
 def of_state(state: StudyState) -> list[Curve]:

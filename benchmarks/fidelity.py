@@ -98,9 +98,8 @@ def run(options: Options, record: Record) -> Result:
         name=NAME,
         about=(
             f"{len(found)} random configurations of the default sweep, trained in full ({points[-1]:g} epochs), one "
-            "seed each. Rank correlation of the validation accuracy at each report point with the accuracy that "
-            "full training reaches: the best of all report points, and that after the last epoch. 95 % intervals from "
-            "a bootstrap over configurations."
+            "seed each. Rank correlation of the validation accuracy at each report point with that over the last "
+            "steps of full training. 95 % intervals from a bootstrap over configurations."
         ),
         figures={
             "points": list(points),
@@ -132,33 +131,33 @@ def _config(chosen: dict[str, Any]) -> SweepConfig:
 
 
 def _correlations(scores: curves.Scores) -> Table:
-    best, last = scores.plain.max(axis=1), scores.plain[:, -1]
-    upper = curves.better_half(best)
+    end = scores.standing[:, -1]
+    upper = curves.better_half(end)
     rows = []
     for place, point in enumerate(scores.points[:-1]):
-        early = scores.standing[:, place]
-        recalled = (f"{curves.recall(early, best, count)}/{count}" for count in (1, 3, 5))
-        pairs = ((scores.plain[:, place], best), (early, best), (early, last), (early[upper], best[upper]))
+        plain, early = scores.plain[:, place], scores.standing[:, place]
+        recalled = (f"{curves.recall(early, end, count)}/{count}" for count in (1, 3, 5))
+        pairs = ((plain, end), (early, end), (plain[upper], end[upper]), (early[upper], end[upper]))
         cells = [curves.correlation(*pair).text() for pair in pairs]
         rows.append((f"{point:g}", f"{100 * point / scores.points[-1]:.1f} %", *cells, *recalled))
     return Table(
-        f"What {len(best)} configurations' beginnings say of their ends",
+        f"What {len(end)} configurations' beginnings say of their ends",
         (
             "epochs",
             "of full cost",
-            "best, weights as they are",
-            "best",
-            "last epoch",
-            "best, better half",
+            "last step",
+            "last steps",
+            "last step, better half",
+            "last steps, better half",
             "best 1",
             "best 3",
             "best 5",
         ),
         tuple(rows),
-        "Spearman's correlation with the best accuracy of full training, of the weights as they are and of what trials "
-        "are compared by (at rungs: the averaged weights); of the latter with that after the last epoch, and with the "
-        "best among the configurations of the better half in the end. best k: how many of the k that are best in the "
-        "end are in the best third at that point.",
+        "Spearman's correlation with the accuracy over the last steps of full training, of that after the last step "
+        "before the point and of that over the last steps there, by which trials are compared; among all, and among "
+        "the better half in the end. best k: how many of the k that are best in the end are in the best third at that "
+        "point by the last steps.",
     )
 
 
@@ -185,8 +184,8 @@ def _schedules(replayed: dict[Schedule, list[Replayed]], times: int) -> Table:
         (
             f"Means of n={times} studies, configurations drawn with replacement, the same draws for all schedules; "
             "five finalists unless told. The product's driver and pruning, in simulated time: training alone, without "
-            "starting and scoring. regret: accuracy points between the best trial found and the best that full "
-            "training of all would have found; its 90 % quantile."
+            "starting and scoring. regret: accuracy points, over the last steps, between the first finalist and the "
+            "best that full training of all would have found; its 90 % quantile."
         ),
     )
 

@@ -1,4 +1,4 @@
-"""How noisy is a score at a rung? The same nets under several seeds: the last step's weights beside their mean.
+"""How noisy is a score? The same nets under several seeds: after the last step, and over the last steps.
 
 A rung can't order nets that differ by less than two runs of the same net do.
 """
@@ -17,10 +17,11 @@ from benchmarks.tables import Result, Table
 from benchmarks.workers import Heard
 from fmnist_sweep.arch import ArchSpec, BlockSpec, TrainSpec
 from fmnist_sweep.data import PreparedData
-from fmnist_sweep.trial import TrialJob
+from fmnist_sweep.trial import Report, TrialJob
 
 NAME = "noise"
 POINTS = (0.25, 0.5, 1.0)
+KINDS = ("last", "steady")
 _DROPPED = (BlockSpec(32, dropout=0.25), BlockSpec(64, dropout=0.25))
 _THREE = (BlockSpec(32), BlockSpec(64), BlockSpec(64))
 
@@ -51,19 +52,23 @@ def run(options: Options, record: Record) -> Result:
     data = images.prepared(options, chosen["train_images"])
     folder = options.out / NAME
     wanted = [
-        TrialJob(f"{arch.short} seed {seed}", arch, train, POINTS, data, folder / f"{place}-{seed}", smooth_at=POINTS)
+        TrialJob(f"{arch.short} seed {seed}", arch, train, POINTS, data, folder / f"{place}-{seed}", steady_at=POINTS)
         for place, arch in enumerate(nets(data))
         for seed in range(1, chosen["seeds"] + 1)
         for train in [TrainSpec(epochs=1, seed=seed)]
     ]
 
     def ended(key: str, heard: Heard) -> None:
-        said = heard.reports
-        record.add(key, {"last": [it.val_accuracy for it in said], "mean": [it.smooth_accuracy for it in said]})
+        record.add(key, scores_of(heard.reports))
 
     workers.train([job for job in wanted if record.known(job.key) is None], log=folder / "workers.log", ended=ended)
     found = {job.key: record.known(job.key) or {} for job in wanted}
     return summed_up(found, [arch.short for arch in nets(data)], chosen, quick=options.quick)
+
+
+def scores_of(reports: Sequence[Report]) -> dict[str, list[float]]:
+    """By kind, at each report point."""
+    return dict(zip(KINDS, ([it.val_accuracy for it in reports], [it.standing for it in reports]), strict=True))
 
 
 def summed_up(
@@ -71,7 +76,7 @@ def summed_up(
 ) -> Result:
     """Mean and standard deviation over the seeds, by net and report point."""
     figures = {
-        name: {kind: [_of_seeds(found, name, kind, place) for place in range(len(POINTS))] for kind in ("last", "mean")}
+        name: {kind: [_of_seeds(found, name, kind, place) for place in range(len(POINTS))] for kind in KINDS}
         for name in names
     }
     rows = []
@@ -79,26 +84,25 @@ def summed_up(
         cells = [
             f"{100 * average:.2f} ± {100 * spread:.2f}"
             for place in range(len(POINTS))
-            for kind in ("last", "mean")
+            for kind in KINDS
             for average, spread in [figures[name][kind][place]]
         ]
         rows.append((name, *cells))
-    columns = [f"{point:g}, {what}" for point in POINTS for what in ("last step", "mean")]
+    columns = [f"{point:g}, {what}" for point in POINTS for what in ("last step", "last steps")]
     ratios = [
-        last[1] / smooth[1]
+        last[1] / steady[1]
         for of_net in figures.values()
-        for last, smooth in zip(of_net["last"], of_net["mean"], strict=True)
-        if smooth[1]
+        for last, steady in zip(*(of_net[kind] for kind in KINDS), strict=True)
+        if steady[1]
     ]
     return Result(
         name=NAME,
         about=(
             f"Validation accuracy, in points, of each net under {chosen['seeds']} seeds: mean ± standard deviation. "
-            "last step: of the weights as they are; mean: of the mean of the weights over the last steps, which "
-            "trials are compared by at a rung."
+            "last step: by the weights after it; last steps: over many, which trials are compared by."
         ),
         figures={"nets": figures, "ratio_of_spreads": ratios},
-        tables=(Table("Scores at a rung, by epochs", ("net", *columns), tuple(rows)),),
+        tables=(Table("Scores by epochs", ("net", *columns), tuple(rows)),),
         lines=(f"Geometric mean of the ratio of the two spreads: {geometric_mean(ratios):.1f}.",) if ratios else (),
         quick=quick,
     )

@@ -62,7 +62,7 @@ class Replayed:
         seconds: Of training, over all workers.
         span_s: From the first start to the last end, training alone.
         starts: Workers that were started.
-        regret: Best accuracy that full training of all would have found, less that of the best trial found.
+        regret: What the best of all would have come to by full training, less that of the first finalist.
         found: Whether that is the very best configuration.
     """
 
@@ -92,8 +92,8 @@ def replay(curves: Sequence[Curve], schedule: Schedule, workers: int = 2) -> Rep
         state = driver.state
     finally:
         ledger.close()
-    best = max(curve.best for curve in curves)
-    champion = executor.curves[state.ranked()[0].arch].best
+    best = max(curve.end for curve in curves)
+    champion = executor.curves[state.finalists()[0].arch].end
     jobs = [job for job in state.trials() if job.reports]
     return Replayed(
         epochs=sum(job.epoch for job in jobs),

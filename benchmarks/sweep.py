@@ -1,7 +1,8 @@
 """The default sweep by the product, and by Optuna with Keras and KerasTuner in the same space with the same data.
 
-Every side ends with a champion: the net that did best in its search. All champions are trained anew by the
-product's workers, in full and under the same seeds, so that they compare.
+Every side ends with a champion: the net that its tool puts forward, for the peers the best trial, for the product the
+first that its finals would take. All champions are trained anew by the product's workers, in full and under the same
+seeds, so that they compare.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def of_study(state: StudyState, began: float, wall_s: float, *, whole: bool) -> 
         whole: Whether it was run in one go.
     """
     trials = state.trials()
-    best = state.ranked()[0]
+    best = state.finalists()[0]
     return {
         "trials": len(trials),
         "complete": len(state.trials("complete")),

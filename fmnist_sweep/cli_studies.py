@@ -148,7 +148,10 @@ def lab(
 def compare(
     study: Study = "",
     sweep: Sweep = "",
-    top: Annotated[int, typer.Option("--top", metavar="K", parser=whole(1), help="Finalists: the best K trials.")] = 3,
+    top: Annotated[
+        int,
+        typer.Option("--top", metavar="K", parser=whole(1), help="Finalists: the K best trials, by their last steps."),
+    ] = 3,
     seeds: Annotated[
         int, typer.Option("--seeds", metavar="N", parser=whole(2), help="Seeds that each net is trained under.")
     ] = 6,

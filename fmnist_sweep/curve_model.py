@@ -2,15 +2,13 @@
 
 A point of a net's curve is modelled as
 
-    y(net, point) = offset of the point + f(x) + g(x, point) + h(x), if one step's weights were scored
-                    + the net's own + noise
+    y(net, point) = offset of the point + f(x) + g(x, point) + the net's own + noise
 
-where ``x`` describes the net, and ``f``, ``g`` and ``h`` are Matérn-5/2 processes with one length scale for each
-feature (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, equations 4.17 and 5.9); ``g`` forgets
-with the distance of the points, in doublings of the epochs. The mean of weights over many steps flatters some nets more
-than others (``h``), and the ends are scored without it. So short trainings and long ones teach one model, as in
-freeze-thaw Bayesian optimization (Swersky, Snoek and Adams, arXiv 1406.3896), which models the curves otherwise. The
-scales are at the maximum of their posterior.
+where ``x`` describes the net, and ``f`` and ``g`` are Matérn-5/2 processes with one length scale for each feature
+(Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, equations 4.17 and 5.9); ``g`` forgets with the
+distance of the points, in doublings of the epochs. So short trainings and long ones teach one model, as in freeze-thaw
+Bayesian optimization (Swersky, Snoek and Adams, arXiv 1406.3896), which models the curves otherwise. The scales are at
+the maximum of their posterior.
 """
 
 from __future__ import annotations
@@ -29,9 +27,9 @@ _OFFSET = 1.0  # standard deviation of the points' offsets: wide, as they are un
 _JITTER = 1e-8
 # Normal priors of the logarithms of the scales: mean, standard deviation.
 _LENGTHS = (np.log(4.0), 1.0)
-_SPREADS = (np.log([0.3, 0.2, 0.05, 0.03]), 1.0)  # of f, of g, of h, of the nets' own
-_NOISES = (np.log([0.02, 0.06]), 0.5)  # of means of weights, of one step's weights
-_PARTS = 4  # f, g, h, the nets' own
+_SPREADS = (np.log([0.3, 0.2, 0.03]), 1.0)  # of f, of g, of the nets' own
+_NOISES = (np.log([0.02, 0.06]), 0.5)  # over many steps, of one step
+_PARTS = 3  # f, g, the nets' own
 _STEPS = 40
 
 
@@ -42,9 +40,9 @@ class Observations:
     Attributes:
         x: What describes their nets, shape (n, features), columns of about unit spread.
         doublings: log2 of the epochs, shape (n,).
-        place: Which report point, and which weights there, shape (n,): each of these has an offset of its own.
+        place: Which report point, shape (n,): each has an offset of its own.
         net: Which net, shape (n,).
-        single: Whether one step's weights were scored, and not a mean of many, shape (n,).
+        single: Whether one step's weights were scored, and not those of many, shape (n,).
         sure: Whether it is without the noise of scoring, as what is believed, shape (n,).
         y: What is modelled: logarithm of the error, shape (n,).
     """
@@ -58,7 +56,7 @@ class Observations:
     y: Floats
 
     def with_believed(self, x: Floats, doublings: float, place: int, net: Whole, y: Floats) -> Observations:
-        """These, and what one step's weights of m nets are believed to come to at one point.
+        """These, and what m nets are believed to come to at one point.
 
         Args:
             x: Shape (m, features).
@@ -73,7 +71,7 @@ class Observations:
             np.append(self.doublings, np.full(count, doublings)),
             np.append(self.place, np.full(count, place)),
             np.append(self.net, net),
-            np.append(self.single, np.ones(count, np.bool_)),
+            np.append(self.single, np.zeros(count, np.bool_)),
             np.append(self.sure, np.ones(count, np.bool_)),
             np.append(self.y, y),
         )
@@ -94,7 +92,6 @@ class CurveModel:
         self._near = _nearness(seen.doublings, seen.doublings)
         self._same_place = _same(seen.place, seen.place)
         self._same_net = _same(seen.net, seen.net)
-        self._both_single = np.logical_and.outer(seen.single, seen.single).astype(np.float64)
         width = seen.x.shape[1]
         self._expected = np.concatenate([np.full(width, _LENGTHS[0]), _SPREADS[0], _NOISES[0]])
         self._sure = np.concatenate([np.full(width, _LENGTHS[1]), np.full(_PARTS, _SPREADS[1]), np.full(2, _NOISES[1])])
@@ -104,7 +101,7 @@ class CurveModel:
         self._weights = linalg.cho_solve((self._factor, True), self._y)
 
     def predict(self, x: Floats, doublings: float, place: int, net: Whole) -> tuple[Floats, Floats]:
-        """What one step's weights of nets come to at a point, without the noise of scoring it.
+        """What nets come to at a point, without the noise of scoring.
 
         Args:
             x: Shape (m, features).
@@ -115,13 +112,13 @@ class CurveModel:
         Returns:
             Means and standard deviations, shape (m,) each.
         """
-        lengths, (f, g, h, own), _ = self._split(self.scales)
+        lengths, (f, g, own), _ = self._split(self.scales)
         _, alike = _matern(x / lengths, self._seen.x / lengths)
         near = _nearness(np.array([doublings]), self._seen.doublings)
-        across = (f + g * near + h * self._seen.single) * alike + own * _same(net, self._seen.net)
+        across = (f + g * near) * alike + own * _same(net, self._seen.net)
         across += _OFFSET**2 * _same(np.array([place]), self._seen.place)
         explained = linalg.solve_triangular(self._factor, across.T, lower=True)
-        variance = f + g + h + own + _OFFSET**2 - (explained**2).sum(axis=0)
+        variance = f + g + own + _OFFSET**2 - (explained**2).sum(axis=0)
         return self._mean + across @ self._weights, np.sqrt(np.maximum(variance, _JITTER))
 
     def _found(self) -> Floats:
@@ -133,17 +130,17 @@ class CurveModel:
         return scales if np.isfinite(found.fun) and np.isfinite(scales).all() else self._expected
 
     def _split(self, scales: Floats) -> tuple[Floats, Floats, Floats]:
-        """Length scales; variances of f, of g, of h and of the nets' own; variances of the two noises."""
+        """Length scales; variances of f, of g and of the nets' own; variances of the two noises."""
         width = self._seen.x.shape[1]
         values = np.exp(scales)
         return values[:width], values[width : width + _PARTS] ** 2, values[width + _PARTS :] ** 2
 
     def _covariance(self, scales: Floats) -> tuple[Floats, Floats, Floats]:
         """Of the observations; and how far apart and how alike their nets are; shape (n, n) each."""
-        lengths, (f, g, h, own), noises = self._split(scales)
+        lengths, (f, g, own), noises = self._split(scales)
         scaled = self._seen.x / lengths
         distance, alike = _matern(scaled, scaled)
-        covariance = (f + g * self._near + h * self._both_single) * alike
+        covariance = (f + g * self._near) * alike
         covariance += own * self._same_net + _OFFSET**2 * self._same_place
         noise = np.where(self._seen.sure, 0.0, noises[self._seen.single.astype(int)])
         covariance[np.diag_indices_from(covariance)] += noise + _JITTER
@@ -153,7 +150,7 @@ class CurveModel:
         """Negative logarithm of the scales' posterior, up to a constant, and its gradient.
 
         Args:
-            scales: Logarithms of the length scales; of the spreads of f, g, h and of the nets' own; of the noises.
+            scales: Logarithms of the length scales; of the spreads of f, g and of the nets' own; of the noises.
         """
         covariance, distance, alike = self._covariance(scales)
         try:
@@ -165,16 +162,15 @@ class CurveModel:
         value = 0.5 * self._y @ weights + np.log(np.diag(factor)).sum() + 0.5 * away @ away
         # d value / d scale is half the trace of ``inner`` times the derivative of the covariance.
         inner = linalg.cho_solve((factor, True), np.eye(len(weights))) - np.outer(weights, weights)
-        lengths, (f, g, h, own), noises = self._split(scales)
+        lengths, (f, g, own), noises = self._split(scales)
         root = np.sqrt(5.0) * distance
-        slope = inner * (f + g * self._near + h * self._both_single) * (5.0 / 3.0) * (1.0 + root) * np.exp(-root)
+        slope = inner * (f + g * self._near) * (5.0 / 3.0) * (1.0 + root) * np.exp(-root)
         scaled = self._seen.x / lengths
         by_length = slope.sum(axis=1) @ scaled**2 - (scaled * (slope @ scaled)).sum(axis=0)
         diagonal, single = np.where(self._seen.sure, 0.0, np.diag(inner)), self._seen.single
         by_spread = [
             f * (inner * alike).sum(),
             g * (inner * alike * self._near).sum(),
-            h * (inner * alike * self._both_single).sum(),
             own * (inner * self._same_net).sum(),
         ]
         by_noise = [noises[0] * diagonal[~single].sum(), noises[1] * diagonal[single].sum()]

@@ -277,10 +277,10 @@ class Driver:
     def _job(self, job: JobRecord) -> TrialJob:
         """What a worker needs. The lab judges a net as it is after its last epoch, and so do the finals."""
         keep: Keep = "last" if job.kind == "final" else "best"
-        rungs = tuple(self._task.config.fidelity.rungs) if job.kind == "trial" else ()
-        smooth_at = tuple(point for point in job.report_at[:-1] if point in rungs)
+        compared_at = (*self._task.config.fidelity.rungs, job.report_at[-1]) if job.kind == "trial" else ()
+        steady_at = tuple(point for point in job.report_at if point in compared_at)
         folder = self._folder.job(job.key)
-        return TrialJob(job.key, job.arch, job.train, job.report_at, self._data, folder, keep, smooth_at)
+        return TrialJob(job.key, job.arch, job.train, job.report_at, self._data, folder, keep, steady_at)
 
     def _take(self, happening: Happening) -> None:
         key = happening.key

@@ -133,16 +133,16 @@ class Findings:
 
 
 def contenders(state: StudyState, top: int, variants: Iterable[Variant]) -> list[Contender]:
-    """The best ``top`` complete trials and the lab's nets, each net once.
+    """The best ``top`` complete trials, see ``StudyState.finalists``, and the lab's nets, each net once.
 
     Raises:
         StudyError: No trial is complete yet.
     """
-    ranked = state.ranked()
-    if not ranked:
+    finalists = state.finalists()
+    if not finalists:
         raise StudyError(f"study {state.study['name']!r} has no complete trial to compare yet; run it first")
     found: list[Contender] = []
-    for job in ranked:
+    for job in finalists:
         if len(found) < top and not any(_alike(other, job) for other in found):
             found.append(Contender(f"trial-{job.number}", job.arch, job.train, job.best))
     for variant in variants:

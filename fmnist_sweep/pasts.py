@@ -31,17 +31,14 @@ class Pasts:
 
     def _past(self, job: JobRecord) -> Past:
         scores = tuple(pruning.merit(job, report, self._price) for report in job.reports)
-        last_steps = tuple(pruning.last_step(job, report, self._price) for report in job.reports)
         proposal = Proposal(job.arch, job.train, job.drawn)
         if job.state == "failed":
             if job.reason.startswith("diverged"):
-                return Past(proposal, "complete", scores, _DIVERGED_VALUE, last_steps)
-            return Past(
-                proposal, "infeasible" if job.reason.startswith("memory") else "failed", scores, None, last_steps
-            )
+                return Past(proposal, "complete", scores, _DIVERGED_VALUE)
+            return Past(proposal, "infeasible" if job.reason.startswith("memory") else "failed", scores, None)
         if job.state == "complete":
-            return Past(proposal, "complete", scores, job.best, last_steps)
-        return Past(proposal, "stopped" if job.state in ("held", "pruned") else "running", scores, None, last_steps)
+            return Past(proposal, "complete", scores, job.standing)
+        return Past(proposal, "stopped" if job.state in ("held", "pruned") else "running", scores, None)
 
 
 def judging(proposer: Proposer, pasts: Pasts, trials: Callable[[], Sequence[JobRecord]]) -> pruning.Worth | None:

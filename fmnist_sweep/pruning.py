@@ -47,16 +47,8 @@ def merit(job: JobRecord, report: Report, price: float) -> float:
     Args:
         price: ``FidelitySection.price``, percentage points for a doubling of the time.
     """
-    return report.standing - _cost(job, price)
-
-
-def last_step(job: JobRecord, report: Report, price: float) -> float:
-    """As ``merit``, of the weights after the last step."""
-    return report.val_accuracy - _cost(job, price)
-
-
-def _cost(job: JobRecord, price: float) -> float:
-    return price / 100 * math.log2(arithmetic.image_s(job.arch, job.train) / _LEVEL_S) if price else 0.0
+    cost = price / 100 * math.log2(arithmetic.image_s(job.arch, job.train) / _LEVEL_S) if price else 0.0
+    return report.standing - cost
 
 
 class Rungs:

@@ -76,6 +76,11 @@ class JobRecord:
         return max((report.val_accuracy for report in self.reports), default=None)
 
     @property
+    def standing(self) -> float | None:
+        """What it is compared by now, 0 to 1, see ``Report.standing``."""
+        return self.reports[-1].standing if self.reports else self.best
+
+    @property
     def epoch(self) -> float:
         """Epochs trained so far."""
         return self.reports[-1].epoch if self.reports else 0.0
@@ -161,6 +166,14 @@ class StudyState:
         """Complete trials, best validation accuracy first, the earlier one first where equal."""
         return sorted(self.trials("complete"), key=lambda job: (-(job.best or 0.0), job.number))
 
+    def finalists(self) -> list[JobRecord]:
+        """Complete trials, first the one whose net is likely to do best when it is trained again.
+
+        The best accuracy of all epochs is that of one lucky step as well; it fits a model that is kept, and says less
+        of its net than the accuracy over the last steps.
+        """
+        return sorted(self.trials("complete"), key=lambda job: (-(job.standing or 0.0), job.number))
+
     def test_labels(self) -> NDArray[np.uint8] | None:
         """The true classes of the test images, shape (images,); None before the finals have opened the test set."""
         return unpacked_classes(self.test_set["labels"]) if self.test_set else None
@@ -190,7 +203,7 @@ def _started(job: JobRecord, event: Event) -> JobRecord:
 
 
 def _reported(job: JobRecord, event: Event) -> JobRecord:
-    return replace(job, reports=(*job.reports, Report(place=event.place, **event.body)))
+    return replace(job, reports=(*job.reports, Report.of(event.place, event.body)))
 
 
 def _ended(job: JobRecord, event: Event) -> JobRecord:

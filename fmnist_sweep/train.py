@@ -29,9 +29,9 @@ from fmnist_sweep.fused import FusedAdam, FusedAdamW
 from fmnist_sweep.trial import Keep, Report, ReportTo
 
 _SCORE_BATCH = 100
-_SNAPSHOTS = 10
-_SNAPSHOT_STEPS = 10
-_MAY_BE_MISSING = ("smooth_accuracy", "score_s")
+_MOMENTS = 12
+_MOMENT_STEPS = 25
+_MAY_BE_MISSING = ("steady_accuracy", "score_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,6 @@ class Training:
         self.optimizer.build(self.net.model.trainable_variables)
         self.progress = Progress()
         self.kept_weights: list[np.ndarray] = []
-        self.mean_weights: list[np.ndarray] = []
         self.last_report: Report | None = None
         self._classes = arch.classes
         self._order: tuple[int, Any] = (-1, None)
@@ -99,14 +98,17 @@ class Training:
         self._steps = tf.function(self._run_steps, autograph=False)
         self._score = tf.function(self._run_score, autograph=False)
 
-    def advance(self, epoch: float, smooth: bool = False) -> None:
+    def advance(self, epoch: float, steady: bool = False) -> float | None:
         """Trains on to ``epoch`` (epochs from the start), which must not lie beyond the current whole epoch.
 
         Args:
             epoch: Where to stop.
-            smooth: Whether to leave the mean of the trained weights over the last steps in ``mean_weights``:
-                of ``_SNAPSHOTS`` moments, ``_SNAPSHOT_STEPS`` steps apart (the averaging of Polyak and Juditsky,
-                1992, over a short window). The steps themselves are the same.
+            steady: Whether to score on the way. The steps themselves are the same.
+
+        Returns:
+            The validation accuracy over the last steps, 0 to 1, if asked for: of the weights at up to ``_MOMENTS``
+            moments, ``_MOMENT_STEPS`` steps apart, each on a share of the images of its own, so that it takes as long
+            as one scoring.
         """
         begun = time.perf_counter()
         now = self.progress
@@ -118,19 +120,18 @@ class Training:
         order = self._order_of(current)
         full = min(last, self.count // self.spec.batch_size)
         totals = np.zeros(3)
-        earliest = full - (_SNAPSHOTS - 1) * _SNAPSHOT_STEPS
-        moments = [step for step in range(earliest, full, _SNAPSHOT_STEPS) if step > first] if smooth else []
-        total: list[np.ndarray] = []  # a running sum, as ten copies of a wide net would fill half a gigabyte
-        for stop in (*moments, full):
+        earliest = full - (_MOMENTS - 1) * _MOMENT_STEPS
+        moments = [step for step in range(earliest, full, _MOMENT_STEPS) if step > first] if steady else []
+        correct, scored_s = 0.0, 0.0
+        for place, stop in enumerate((*moments, full)):
             if stop > first:
                 totals += self._trained(order, first, stop, self.spec.batch_size)
             first = stop
-            if smooth:
-                weights = [np.asarray(weight) for weight in self.net.model.trainable_variables]
-                total = (
-                    [a + b for a, b in zip(total, weights, strict=True)] if total else [np.array(it) for it in weights]
-                )
-        self.mean_weights = [values / (len(moments) + 1) for values in total]
+            if steady:
+                paused = time.perf_counter()
+                steps = current * self.steps_per_epoch + stop
+                correct += self._scored(nets.settled_weights(self.net.model, steps), place, len(moments) + 1)[1]
+                scored_s += time.perf_counter() - paused
         if last > full:  # the short batch that ends an epoch
             totals += self._trained(order, full, last, self.count - full * self.spec.batch_size)
         self.progress = replace(
@@ -139,35 +140,38 @@ class Training:
             loss_sum=now.loss_sum + float(totals[0]),
             correct=now.correct + float(totals[1]),
             seen=now.seen + float(totals[2]),
-            train_s=now.train_s + time.perf_counter() - begun,
+            train_s=now.train_s + time.perf_counter() - begun - scored_s,
         )
+        return correct / len(self.validation[1]) if steady else None
 
     def score(self) -> tuple[float, float, list[np.ndarray]]:
         """Mean cross-entropy, accuracy (0 to 1) on the validation images, and the weights that were scored."""
-        model = self.net.model
-        raw = [np.asarray(weight) for weight in model.weights]
-        settled = nets.settled_weights(model, self.progress.steps)
-        model.set_weights(settled)
-        try:
-            loss, correct = self._score(*self.validation)
-        finally:
-            model.set_weights(raw)
+        settled = nets.settled_weights(self.net.model, self.progress.steps)
+        loss, correct = self._scored(settled, 0, 1)
         count = len(self.validation[1])
-        return float(loss) / count, float(correct) / count, settled
+        return loss / count, correct / count, settled
 
-    def smooth_accuracy(self) -> float:
-        """Accuracy (0 to 1) on the validation images of ``mean_weights``."""
-        model = self.net.model
-        raw = [np.asarray(weight) for weight in model.weights]
-        model.set_weights(nets.settled_weights(model, self.progress.steps))
-        for weight, mean in zip(model.trainable_variables, self.mean_weights, strict=True):
-            weight.assign(mean)
+    def _scored(self, weights: list[np.ndarray], first: int, stride: int) -> tuple[float, float]:
+        """Sum of cross-entropies and number correct, of every ``stride``-th validation image from ``first`` on.
+
+        Args:
+            weights: The model's, but for the moving averages.
+            first: Place of an image.
+            stride: At least 1.
+        """
+        averages = [
+            (variable, np.array(variable), settled)
+            for variable, settled in zip(self.net.model.weights, weights, strict=True)
+            if not variable.trainable
+        ]
+        for variable, _, settled in averages:
+            variable.assign(settled)
         try:
-            _, correct = self._score(*self.validation)
+            loss, correct = self._score(*self.validation, tf.constant(first), tf.constant(stride))
         finally:
-            model.set_weights(raw)
-        self.mean_weights = []  # no longer needed, and as large as the net
-        return float(correct) / len(self.validation[1])
+            for variable, before, _ in averages:
+                variable.assign(before)
+        return float(loss), float(correct)
 
     @property
     def images_seen(self) -> int:
@@ -248,18 +252,20 @@ class Training:
         even = -tf.reduce_mean(tf.nn.log_softmax(logits), axis=-1)
         return (1.0 - smoothing) * plain + smoothing * even
 
-    def _run_score(self, images: Any, labels: Any) -> Any:
-        """uint8 (n, h, w, c), (n,) -> float32 sum of cross-entropies, number correct."""
+    def _run_score(self, images: Any, labels: Any, first: Any, stride: Any) -> Any:
+        """uint8 (n, h, w, c), (n,) -> float32 sum of cross-entropies, number correct, of every ``stride``-th."""
+        batch = _SCORE_BATCH * stride
 
         def some(start: Any, loss: Any, correct: Any) -> tuple[Any, Any, Any]:
-            truth = labels[start : start + _SCORE_BATCH]
-            pixels = tf.cast(images[start : start + _SCORE_BATCH], tf.float32)
+            truth = tf.ensure_shape(labels[start : start + batch : stride], [None])
+            chosen = tf.ensure_shape(images[start : start + batch : stride], [None, *images.shape[1:]])
+            pixels = tf.cast(chosen, tf.float32)
             logits = tf.cast(self.net.logits(pixels, training=False), tf.float32)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(truth, tf.int32), logits)
-            return start + _SCORE_BATCH, loss + tf.reduce_sum(losses), correct + _correct(truth, logits)
+            return start + batch, loss + tf.reduce_sum(losses), correct + _correct(truth, logits)
 
         zero, count = tf.constant(0.0), tf.shape(labels)[0]
-        return tf.while_loop(lambda start, *_: start < count, some, (tf.constant(0), zero, zero))[1:]
+        return tf.while_loop(lambda start, *_: start < count, some, (first, zero, zero))[1:]
 
 
 def fit(
@@ -268,7 +274,7 @@ def fit(
     report: ReportTo,
     save: Callable[[bytes], None],
     keep: Keep = "best",
-    smooth_at: tuple[float, ...] = (),
+    steady_at: tuple[float, ...] = (),
 ) -> Outcome:
     """Trains on through the report points that are left, saving before each report.
 
@@ -278,7 +284,7 @@ def fit(
         report: Gets each report.
         save: Gets the whole state before the report that belongs to it.
         keep: See ``TrialJob``.
-        smooth_at: See ``TrialJob``.
+        steady_at: See ``TrialJob``.
 
     Raises:
         Diverged: The loss became infinite or NaN.
@@ -287,10 +293,9 @@ def fit(
         report(training.last_report)
     for place in range(training.progress.reports, len(report_at)):
         epoch = report_at[place]
-        training.advance(epoch, smooth=epoch in smooth_at)
-        begun = time.perf_counter()
+        begun, before = time.perf_counter(), training.progress.train_s
+        steady = training.advance(epoch, steady=epoch in steady_at)
         val_loss, val_accuracy, scored = training.score()
-        smooth = training.smooth_accuracy() if epoch in smooth_at else None
         now = training.progress
         said = Report(
             place=place,
@@ -301,8 +306,8 @@ def fit(
             val_accuracy=val_accuracy,
             train_s=now.train_s,
             images=training.images_seen,
-            smooth_accuracy=smooth,
-            score_s=time.perf_counter() - begun,
+            steady_accuracy=steady,
+            score_s=time.perf_counter() - begun - (now.train_s - before),
         )
         if not said.finite:
             raise Diverged(f"the loss became {said.train_loss} in epoch {math.ceil(epoch)}")

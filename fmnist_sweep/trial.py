@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -31,7 +31,8 @@ class TrialJob:
         data: The training and validation images.
         folder: Where the job's checkpoint and weights are.
         keep: Whose weights are kept: those of the epoch with the ``best`` validation accuracy, or of the ``last``.
-        smooth_at: Report points at which averaged weights are scored too: the rungs, where trials are compared.
+        steady_at: Report points at which the last steps are scored too, see ``Report.steady_accuracy``: where trials
+            are compared.
     """
 
     key: str
@@ -41,7 +42,7 @@ class TrialJob:
     data: PreparedData
     folder: Path
     keep: Keep = "best"
-    smooth_at: tuple[float, ...] = ()
+    steady_at: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         whole = [point for point in self.report_at if point >= 1]
@@ -93,7 +94,8 @@ class Report:
         val_accuracy: Share of the validation images, 0 to 1.
         train_s: Seconds of training so far, scoring left out.
         images: Images trained on so far.
-        smooth_accuracy: As ``val_accuracy``, of the mean of the weights over the last steps; None where not asked for.
+        steady_accuracy: As ``val_accuracy``, over the last steps and not after the very last one; None where not asked
+            for.
         score_s: Seconds of scoring for this report; None in ledgers of older releases.
     """
 
@@ -105,14 +107,18 @@ class Report:
     val_accuracy: float
     train_s: float
     images: int
-    smooth_accuracy: float | None = None
+    steady_accuracy: float | None = None
     score_s: float | None = None
 
     @property
     def standing(self) -> float:
-        """What trials are compared by: with a constant learning rate the last step's weights are noisy, their mean
-        is not."""
-        return self.val_accuracy if self.smooth_accuracy is None else self.smooth_accuracy
+        """What trials are compared by: with a constant learning rate accuracy goes up and down from step to step."""
+        return self.val_accuracy if self.steady_accuracy is None else self.steady_accuracy
+
+    @classmethod
+    def of(cls, place: int, body: Mapping[str, Any]) -> Report:
+        """The inverse of ``body``; without what only older releases scored, the mean of weights."""
+        return cls(place=place, **{name: value for name, value in body.items() if name != "smooth_accuracy"})
 
     @property
     def body(self) -> dict[str, Any]:
@@ -189,7 +195,7 @@ def run_trial(job: TrialJob, report: ReportTo) -> TrialResult:
         report=report,
         save=lambda state: durable.write_sealed(job.checkpoint, state),
         keep=job.keep,
-        smooth_at=job.smooth_at,
+        steady_at=job.steady_at,
     )
     durable.write(job.weights, outcome.weights)
     return TrialResult(

@@ -381,8 +381,8 @@ def test_a_process_that_fails_says_why(tmp_path: Path) -> None:
 
 def test_noise_is_the_spread_over_the_seeds() -> None:
     found = {
-        "net seed 1": {"last": [0.8, 0.8, 0.9], "mean": [0.84, 0.85, 0.9]},
-        "net seed 2": {"last": [0.9, 0.9, 0.92], "mean": [0.86, 0.86, 0.91]},
+        "net seed 1": {"last": [0.8, 0.8, 0.9], "steady": [0.84, 0.85, 0.9]},
+        "net seed 2": {"last": [0.9, 0.9, 0.92], "steady": [0.86, 0.86, 0.91]},
     }
     result = noise.summed_up(found, ["net"], {"seeds": 2, "train_images": 10}, quick=False)
     assert result.figures["nets"]["net"]["last"][0] == pytest.approx((0.85, 0.1 / 2**0.5))

@@ -50,9 +50,9 @@ def test_the_gradient_is_that_of_the_value(seed: int) -> None:
     seen = curves(8, seed=seed, noise=0.3)
     model = CurveModel(
         Observations(seen.x, seen.doublings, seen.place, seen.net, rng.random(24) < 0.4, rng.random(24) < 0.2, seen.y),
-        np.zeros(8),
+        np.zeros(7),
     )
-    scales = rng.normal(-0.5, 0.7, 8)
+    scales = rng.normal(-0.5, 0.7, 7)
     value, gradient = model.surprise(scales)
     found = optimize.approx_fprime(scales, value_of, 1e-6, model)
     assert math.isfinite(value)
@@ -62,7 +62,7 @@ def test_the_gradient_is_that_of_the_value(seed: int) -> None:
 def test_the_scales_are_at_a_maximum_and_tell_what_matters() -> None:
     model = CurveModel(curves(20))
     _, gradient = model.surprise(model.scales)
-    _, before = model.surprise(np.zeros(8))
+    _, before = model.surprise(np.zeros(7))
     assert np.abs(gradient).max() < 0.02 * np.abs(before).max()
     matters, does_not = np.exp(model.scales[:2])
     assert does_not > 2 * matters
@@ -92,22 +92,6 @@ def test_short_trainings_teach_what_long_ones_come_to() -> None:
     model = CurveModel(both)
     mean, _ = model.predict(short.x, END, 2, short.net)
     assert np.corrcoef(mean, talent(short.x))[0, 1] > 0.95
-
-
-def test_what_the_mean_of_weights_flatters_is_seen_through() -> None:
-    """Nets of one kind lead by the mean, and are behind by their last step; few are scored by both, none at the end."""
-    rng = np.random.default_rng(3)
-    x = np.sign(rng.normal(size=(30, 1)))
-    mean = -0.05 * x[:, 0] + 0.02 * rng.normal(size=30)
-    last_step = mean + 0.1 + 0.1 * x[:, 0] + 0.03 * rng.normal(size=30)
-    both = np.arange(12)
-    net = np.concatenate([np.arange(30), both])
-    single = np.concatenate([np.zeros(30, np.bool_), np.ones(12, np.bool_)])
-    y = np.concatenate([mean, last_step[both]])
-    model = CurveModel(Observations(x[net], np.zeros(42), single.astype(int), net, single, single & False, y))
-    expected, _ = model.predict(x[12:], 0.0, 1, np.arange(12, 30))
-    flattered = x[12:, 0] > 0
-    assert expected[flattered].min() > expected[~flattered].max()
 
 
 def test_it_is_surer_of_what_it_has_seen() -> None:

@@ -146,28 +146,6 @@ def test_what_starts_behind_and_ends_ahead_is_worth_more_once_some_have_ended() 
     assert np.median(ahead) > max(behind)
 
 
-def test_who_leads_by_the_mean_of_weights_alone_is_not_worth_more() -> None:
-    """All rungs are scored by a mean of weights, which flatters BatchNorm; its last steps, as the ends, are behind."""
-    nets = [random_draw(f"{number}") for number in range(24)]
-    waiting = list(range(14, 24))
-
-    def lead(*, told: bool) -> float:
-        """By how much nets without BatchNorm are worth more."""
-        past = []
-        for number, it in enumerate(nets):
-            means = (0.75, 0.85) if normal(it) else (0.70, 0.80)
-            last_steps = (0.65, 0.75) if normal(it) else (0.68, 0.79)
-            count = 2 if number < 14 else 1
-            past.append(Past(it, "stopped", means[:count], None, last_steps[:count] if told else ()))
-        worth = dict(zip(waiting, judge().worth(past, waiting), strict=True))
-        without = [worth[number] for number in waiting if not normal(nets[number])]
-        behind = [worth[number] for number in waiting if normal(nets[number])]
-        assert min(len(without), len(behind)) > 2
-        return float(np.median(without) - np.median(behind))
-
-    assert lead(told=True) > lead(told=False) + 0.3
-
-
 def test_of_equals_what_is_sooner_done_is_worth_more() -> None:
     nets = [random_draw(f"{number}") for number in range(16)]
     past = [Past(it, "stopped", (0.5,), None) for it in nets]

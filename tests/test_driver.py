@@ -51,7 +51,7 @@ def test_a_space_that_runs_out_says_so(place: Place) -> None:
     assert place.drive(50) == "exhausted"
 
 
-def test_trials_are_scored_smoothly_at_their_rungs_and_the_labs_nets_never(place: Place) -> None:
+def test_the_last_steps_are_scored_at_the_rungs_and_the_end_of_trials(place: Place) -> None:
     asked: dict[str, TrialJob] = {}
 
     def noting(job: TrialJob, report: ReportTo) -> TrialResult:
@@ -61,9 +61,9 @@ def test_trials_are_scored_smoothly_at_their_rungs_and_the_labs_nets_never(place
     place.drive(3, noting, nets("lab-cnn1"))
     rungs = place.task.config.fidelity.rungs
     for key, job in asked.items():
-        wanted = () if key == "lab-cnn1" else tuple(point for point in job.report_at[:-1] if point in rungs)
-        assert job.smooth_at == wanted
-    assert asked["trial-0000"].smooth_at
+        at = [*rungs, job.report_at[-1]]
+        assert job.steady_at == (() if key == "lab-cnn1" else tuple(point for point in job.report_at if point in at))
+    assert len(asked["trial-0000"].steady_at) > 1
 
 
 def test_the_best_at_each_rung_go_on_and_the_finalists_go_all_the_way(tmp_path: Path) -> None:

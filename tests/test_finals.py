@@ -95,6 +95,16 @@ def test_the_best_trials_and_each_of_the_labs_nets_once_take_part(tmp_path: Path
     assert {net.name: net.same_as for net in nets if net.same_as} == {"lab-cnn3-bn-as-written": "lab-cnn3"}
 
 
+def test_finalists_lead_over_their_last_steps_and_not_by_one_lucky_step(tmp_path: Path) -> None:
+    ledger = searched(tmp_path)
+    for number, steady in ((0, 0.79), (1, 0.81), (2, 0.78)):
+        report = Report(0, 3.0, 0.2, 0.9, 0.3, 0.8 + 0.01 * number, 4.0, 80, steady)
+        ledger.append("report", f"trial-{number:04d}", report.place, **report.body)
+    state = StudyState.of(ledger.events())
+    assert [net.name for net in finals.contenders(state, 3, [])] == ["trial-1", "trial-0", "trial-2"]
+    assert state.ranked()[0].number == 2
+
+
 def test_a_finalist_that_is_one_of_the_labs_nets_is_not_compared_with_itself(tmp_path: Path) -> None:
     state = StudyState.of(searched(tmp_path).events())
     best = state.ranked()[0]

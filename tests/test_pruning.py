@@ -310,9 +310,9 @@ def test_who_is_taken_up_again_is_the_best_of_those_that_go_on(
     assert promoted(Rungs(trials), asha(reduction)) == best
 
 
-def test_trials_are_compared_by_their_averaged_weights_where_those_were_scored() -> None:
+def test_trials_are_compared_by_their_last_steps_where_those_were_scored() -> None:
     low, high = trial(0, 0.5, 0.9, state="held"), trial(1, 0.5, 0.8, state="held")
-    better = replace(high, reports=(high.reports[0], replace(high.reports[1], smooth_accuracy=0.95)))
+    better = replace(high, reports=(high.reports[0], replace(high.reports[1], steady_accuracy=0.95)))
     trials = [low, better]
     assert score_at(better, 1.0) == 0.95
     assert score_at(low, 1.0) == 0.9

@@ -93,6 +93,14 @@ def check(state: StudyState) -> None:
         assert (better.best, -better.number) > (worse.best, -worse.number)
 
 
+def test_a_report_of_an_older_release_is_read_without_its_score_of_the_mean_of_weights() -> None:
+    report = Report(1, 0.5, 0.4, 0.8, 0.5, 0.82, 3.0, 24_000)
+    old = {**report.body, "smooth_accuracy": 0.87}
+    del old["steady_accuracy"], old["score_s"]
+    assert Report.of(1, old) == report
+    assert Report.of(1, report.body) == report
+
+
 class Past:
     """Events at given seconds, without a ledger."""
 

@@ -110,7 +110,7 @@ def test_a_net_shows_at_a_rung_what_it_is_compared_by() -> None:
     told.ask("trial-0006", "trial", 6, arch, train, drawn, (0.5, 5.0))
     told.tell("started", "trial-0006", 1)
     (report,) = curve(arch, train, (0.5,))
-    rough = replace(report, val_accuracy=0.8111, smooth_accuracy=0.8222)
+    rough = replace(report, val_accuracy=0.8111, steady_accuracy=0.8222)
     told.tell("report", "trial-0006", rough.place, **rough.body)
     console = Console(file=io.StringIO(), width=80, height=40)
     table = LiveTable(console, 50)

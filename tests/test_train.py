@@ -78,35 +78,42 @@ def test_an_epoch_is_the_epoch_of_keras_fit(arch: ArchSpec, optimizer: str, spli
 
 
 @pytest.mark.parametrize("batch_norm", ["none", "before_activation"])
-def test_averaging_weights_changes_nothing_in_the_training(split: Split, batch_norm: str) -> None:
+def test_scoring_the_last_steps_changes_nothing_in_the_training(split: Split, batch_norm: str) -> None:
     from fmnist_sweep.train import Training
 
     arch = replace(PLAIN, batch_norm=batch_norm)  # type: ignore[arg-type]
-    plain, smooth = (Training(arch, TrainSpec(epochs=2, seed=5), split) for _ in range(2))
+    plain, steady = (Training(arch, TrainSpec(epochs=2, seed=5), split) for _ in range(2))
     for epoch in (0.5, 1.0, 2.0):
-        plain.advance(epoch)
-        smooth.advance(epoch, smooth=epoch < 2)
-        before = weights_of(smooth.net.model)
-        assert 0 < smooth.smooth_accuracy() <= 1 if epoch < 2 else not smooth.mean_weights
-        for found, expected in zip(weights_of(smooth.net.model), before, strict=True):
-            assert np.array_equal(found, expected)  # scoring leaves everything as it was
-    for found, expected in zip(weights_of(smooth.net.model), weights_of(plain.net.model), strict=True):
-        assert np.array_equal(found, expected)
+        assert plain.advance(epoch) is None
+        found = steady.advance(epoch, steady=True)
+        assert found is not None
+        assert 0 < found <= 1
+    for one, other in zip(weights_of(steady.net.model), weights_of(plain.net.model), strict=True):
+        assert np.array_equal(one, other)
 
 
-def test_the_averaged_weights_are_the_mean_of_the_last_moments(split: Split) -> None:
+@pytest.mark.parametrize("batch_norm", ["none", "before_activation"])
+def test_each_of_the_last_moments_scores_its_share_of_the_images(split: Split, batch_norm: str) -> None:
     from fmnist_sweep.train import Training
 
-    spec = TrainSpec(epochs=1, batch_size=5)  # 202 steps
-    smooth, plain = Training(PLAIN, spec, split), Training(PLAIN, spec, split)
-    smooth.advance(1.0, smooth=True)
-    moments = []
-    for step in range(112, 203, 10):
-        plain.advance(step / 202)
-        moments.append([np.array(weight) for weight in plain.net.model.trainable_variables])
-    assert len(moments) == 10
-    for found, values in zip(smooth.mean_weights, zip(*moments, strict=True), strict=True):
-        np.testing.assert_allclose(found, np.mean(values, axis=0), rtol=1e-6, atol=1e-7)
+    arch = replace(PLAIN, batch_norm=batch_norm)  # type: ignore[arg-type]
+    spec = TrainSpec(epochs=1, batch_size=10)  # 101 steps: moments after 26, 51, 76 and 101 of them
+    shares = [
+        replace(
+            split,
+            validation_images=split.validation_images[place::4],
+            validation_labels=split.validation_labels[place::4],
+        )
+        for place in range(4)
+    ]
+    correct = 0.0
+    for step, share in zip((26, 51, 76, 101), shares, strict=True):
+        plain = Training(arch, spec, share)
+        plain.advance(step / 101)
+        correct += plain.score()[1] * len(share.validation_labels)
+    steady = Training(arch, spec, split)
+    assert steady.advance(0.01, steady=True) is not None  # a single moment
+    assert steady.advance(1.0, steady=True) == pytest.approx(correct / len(split.validation_labels))
 
 
 def test_one_graph_serves_every_stretch_of_an_epoch(split: Split) -> None:
@@ -114,7 +121,7 @@ def test_one_graph_serves_every_stretch_of_an_epoch(split: Split) -> None:
 
     training = Training(EVERYTHING, TrainSpec(epochs=2, batch_size=10), split)
     for epoch in (0.1, 0.45, 1.0, 1.3, 2.0):
-        training.advance(epoch, smooth=epoch < 1)
+        training.advance(epoch, steady=epoch < 1)
     assert training._steps.experimental_get_tracing_count() == 1
 
 
@@ -162,13 +169,13 @@ def test_a_resumed_training_is_the_uninterrupted_one(spec: TrainSpec, split: Spl
     points = (0.25, 1.0, 2.0)
     reports: list[Report] = []
     states: list[bytes] = []
-    whole = fit(Training(EVERYTHING, spec, split), points, reports.append, states.append, smooth_at=(0.25, 1.0))
-    assert [report.smooth_accuracy is None for report in reports] == [False, False, True]
+    whole = fit(Training(EVERYTHING, spec, split), points, reports.append, states.append, steady_at=(0.25, 1.0))
+    assert [report.steady_accuracy is None for report in reports] == [False, False, True]
     for place in (0, 1):
         resumed = Training(EVERYTHING, spec, split)
         resumed.restore(states[place])
         later: list[Report] = []
-        outcome = fit(resumed, points, later.append, lambda _: None, smooth_at=(0.25, 1.0))
+        outcome = fit(resumed, points, later.append, lambda _: None, steady_at=(0.25, 1.0))
         assert [strip(report) for report in later] == [strip(report) for report in reports[place:]]
         assert outcome.weights == whole.weights
         assert outcome.progress.best_val_accuracy == whole.progress.best_val_accuracy
@@ -208,11 +215,11 @@ def test_an_early_score_of_batch_norm_is_not_spoilt_by_the_starting_averages(spl
     training.advance(1.0)  # 32 steps: 0.99 ** 32 = 0.72 of the starting values are left
     _, settled, weights = training.score()
     kept = training.net.model.get_weights()
-    loss, correct = training._run_score(*training.validation)
-    raw = float(correct) / 500
+    loss, correct = training._scored(training.net.model.get_weights(), 0, 1)
+    raw = correct / 500
     assert settled > raw + 0.02
     assert all(np.array_equal(a, b) for a, b in zip(kept, training.net.model.get_weights(), strict=True))
-    assert math.isfinite(float(loss))
+    assert math.isfinite(loss)
     assert len(weights) == len(kept)
 
 

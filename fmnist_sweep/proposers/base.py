@@ -44,15 +44,13 @@ class Past:
             ``infeasible``, as it does not fit the machine.
         scores: What it is compared by at each report point so far: validation accuracy, 0 to 1, less the price of
             its time.
-        value: What a complete trial is worth, 0 to 1: its best validation accuracy, or 0 if it diverged.
-        last_steps: As ``scores``, of the weights after the last step, where ``scores`` may be of a mean of weights.
+        value: What a complete trial is worth, 0 to 1: its validation accuracy over the last steps, or 0 if it diverged.
     """
 
     proposal: Proposal
     standing: Standing
     scores: tuple[float, ...]
     value: float | None
-    last_steps: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,8 +88,8 @@ class CurveProposer:
         """The candidates' places, the most promising first."""
         x = features([*(it.proposal for it in [*taught, *pending]), *candidates])
         old, new = np.split(x, [len(taught) + len(pending)])
-        last = _of_last_step(self._points(candidates[0]))
-        end = math.log2(candidates[0].train.epochs)
+        points = self._points(candidates[0])
+        last, end = len(points) - 1, math.log2(points[-1])
         seen = self._observations(taught, old)
         model = CurveModel(seen)
         numbers = np.arange(len(old))
@@ -118,7 +118,7 @@ class CurveProposer:
             x = features([it.proposal for it in nets])
             model = CurveModel(self._observations(nets, x))
             points = self._points(nets[0].proposal)
-            mean, spread = model.predict(x, math.log2(points[-1]), _of_last_step(points), np.arange(len(nets)))
+            mean, spread = model.predict(x, math.log2(points[-1]), len(points) - 1, np.arange(len(nets)))
             left = np.array([points[-1] - points[len(past[place].scores) - 1] for place in weighed])
             image_s = [arithmetic.image_s(past[place].proposal.arch, past[place].proposal.train) for place in weighed]
             gain = _log_improvement(mean.min() - mean[asked], spread[asked])
@@ -129,31 +129,19 @@ class CurveProposer:
         return pruning.report_points(proposal.train.epochs, self._task.config.fidelity.rungs)
 
     def _observations(self, taught: Sequence[Past], x: Floats) -> Observations:
-        """The trials' curves, in logarithms of the error; at rungs twice: of the mean of weights, of the last step's.
-
-        Inside the first epoch the noise of the last step would hide what sets the two apart.
-        """
+        """The trials' curves, in logarithms of the error: over the last steps at rungs and ends, else of one step."""
         rungs = self._task.config.fidelity.rungs
         found: list[tuple[int, int, float, bool, float]] = []
         for net, earlier in enumerate(taught):
             points = self._points(earlier.proposal)
             if earlier.value == 0.0:  # diverged: as bad as can be in the end
-                found.append((net, _of_last_step(points), points[-1], True, 0.0))
+                found.append((net, len(points) - 1, points[-1], True, 0.0))
                 continue
-            last_steps = earlier.last_steps or earlier.scores
-            for place, (point, score, last_step) in enumerate(zip(points, earlier.scores, last_steps, strict=False)):
-                of_mean = point in rungs and point < points[-1]
-                if of_mean:
-                    found.append((net, 2 * place, point, False, _log_error(score)))
-                if not of_mean or point >= 1:
-                    found.append((net, 2 * place + 1, point, True, _log_error(last_step)))
+            for place, (point, score) in enumerate(zip(points, earlier.scores, strict=False)):
+                of_one = point not in rungs and point < points[-1]
+                found.append((net, place, point, of_one, _log_error(score)))
         nets, places, epochs, single, y = (np.array(column) for column in zip(*found, strict=True))
         return Observations(x[nets], np.log2(epochs), places, nets, single, np.zeros(len(y), np.bool_), y)
-
-
-def _of_last_step(points: Sequence[float]) -> int:
-    """The place of the weights after the last step of a training, see ``Observations``."""
-    return 2 * len(points) - 1
 
 
 def _log_error(score: float) -> float:

@@ -219,7 +219,7 @@ class MlflowView:
         return str(found[0].info.run_id) if found else ""
 
     def _report(self, run: str, event: Event) -> None:
-        report = Report(place=event.place, **event.body)
+        report = Report.of(event.place, event.body)
         values = {name: getattr(report, name) for name in shown.CURVES}
         self._log(run, values, shown.step(report), event.time)
 

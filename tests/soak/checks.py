@@ -96,7 +96,7 @@ class Checks:
         for job in state.trials():
             for report in job.reports:
                 it = (job.fingerprint, report.epoch, report.train_loss, report.train_accuracy, report.val_loss)
-                figures = (*it, report.val_accuracy, report.smooth_accuracy)
+                figures = (*it, report.val_accuracy, report.steady_accuracy)
                 known = self._known.setdefault((job.number, report.place), figures)
                 yield from self._same(f"{job.key} at report point {report.place}", known, figures)
             if job.state == "complete" and job.result is not None:
