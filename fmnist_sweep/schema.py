@@ -86,7 +86,8 @@ class StudySection(_Frozen):
         sampler: Who proposes the next configuration, where the engine is Optuna: ``tpe`` of Optuna; ``gp``, a Gaussian
             process over all learning curves so far, which weighs what a net promises against its time; ``random``;
             or ``grid``, each one once.
-        startup_trials: Trials before a model takes over: drawn at random, for ``gp`` as unlike each other as can be.
+        startup_trials: Trials before a model takes over: drawn at random, for ``gp`` quick ones as unlike each other as
+            can be.
         keep_models: How many of the best trials' models are kept and logged.
         patience: No more trials once this many in a row have brought no better champion; 0 for never.
     """

@@ -110,6 +110,17 @@ def test_the_first_are_unlike_each_other() -> None:
     assert np.mean(first) > 1.5 * np.mean(drawn)
 
 
+def test_the_first_are_quick() -> None:
+    def seconds(nets: Sequence[Proposal]) -> float:
+        return float(np.mean([arithmetic.image_s(it.arch, it.train) for it in nets]))
+
+    first = [it for seed in range(5) for it in searched(lambda _: 0.5, 8, seed)]
+    drawn = [random_draw(f"{turn}") for turn in range(200)]
+    median = np.median([arithmetic.image_s(it.arch, it.train) for it in drawn])
+    assert seconds(first) < seconds(drawn) / 1.5
+    assert max(arithmetic.image_s(it.arch, it.train) for it in first) < 1.5 * median
+
+
 def test_many_workers_get_random_draws_until_there_is_something_to_learn_from() -> None:
     maker, running = proposer(), list[Past]()
     for _ in range(20):
