@@ -22,18 +22,16 @@ _BEST, _LIKE_BEST = 5, 40  # so many of the best trials, and candidates that are
 _KEPT = 0.7  # of the values of a trial that a candidate is like
 _TRIES = 80  # random draws for one that is new, and unlike the earlier
 _TOLD = 80  # trials that the model is told of at most; its time grows with their cube
-_HASTE = 0.4  # exponent of the time that a net takes
 _LEAST_ERROR = 0.001
 
 
 class CurveProposer:
     """See ``Proposer``.
 
-    What a candidate is worth: by how much its final error is expected to come out below the best expected so far,
-    divided by a power of the time that an image takes to train. (Snoek, Larochelle and Adams, Practical Bayesian
-    Optimization of Machine Learning Algorithms, NIPS 2012, section 3.2, divide by the time itself.) Errors are those
-    that trials are compared by, the price of their time included. Trials that have not reported yet are believed to
-    come out as expected.
+    What a candidate is worth: by how much its final error is expected to come out below the best expected so far, by
+    the time that it takes to train (Snoek, Larochelle and Adams, Practical Bayesian Optimization of Machine Learning
+    Algorithms, NIPS 2012, section 3.2). Errors are those that trials are compared by, the price of their time
+    included. Trials that have not reported yet are believed to come out as expected.
     """
 
     def __init__(self, task: Task) -> None:
@@ -102,7 +100,7 @@ class CurveProposer:
             model = CurveModel(believed, model.scales)
         mean, spread = model.predict(new, end, last, np.full(len(new), -1))
         time = np.array([arithmetic.image_s(it.arch, it.train) for it in candidates])
-        worth = _log_improvement(best - mean, spread) - _HASTE * np.log(time)
+        worth = _log_improvement(best - mean, spread) - np.log(time)
         return [int(place) for place in np.argsort(-worth, kind="stable")]
 
     def worth(self, past: Sequence[Past], places: Sequence[int]) -> list[float]:
@@ -123,7 +121,7 @@ class CurveProposer:
             left = np.array([points[-1] - points[len(past[place].scores) - 1] for place in weighed])
             image_s = [arithmetic.image_s(past[place].proposal.arch, past[place].proposal.train) for place in weighed]
             gain = _log_improvement(mean.min() - mean[asked], spread[asked])
-            found = dict(zip(weighed, gain - _HASTE * np.log(left * np.array(image_s)), strict=True))
+            found = dict(zip(weighed, gain - np.log(left * np.array(image_s)), strict=True))
         return [float(found.get(place, -math.inf)) for place in places]
 
     def _points(self, proposal: Proposal) -> tuple[float, ...]:
