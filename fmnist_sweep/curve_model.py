@@ -31,6 +31,7 @@ _SPREADS = (np.log([0.3, 0.2, 0.03]), 1.0)  # of f, of g, of the nets' own
 _NOISES = (np.log([0.02, 0.06]), 0.5)  # over many steps, of one step
 _PARTS = 3  # f, g, the nets' own
 _STEPS = 40
+_FAR = 6.0  # standard deviations
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +125,20 @@ class CurveModel:
     def _found(self) -> Floats:
         """The scales at the maximum of their posterior, or where they are expected if none is found."""
         found = optimize.minimize(
-            self.surprise, self._expected, jac=True, method="L-BFGS-B", options={"maxiter": _STEPS}
+            self.surprise,
+            self._expected,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=optimize.Bounds(*self.bounds),
+            options={"maxiter": _STEPS},
         )
         scales: Floats = found.x
         return scales if np.isfinite(found.fun) and np.isfinite(scales).all() else self._expected
+
+    @property
+    def bounds(self) -> tuple[Floats, Floats]:
+        """The least and the greatest scales that are tried, so that no step of the search ends in infinities."""
+        return self._expected - _FAR * self._sure, self._expected + _FAR * self._sure
 
     def _split(self, scales: Floats) -> tuple[Floats, Floats, Floats]:
         """Length scales; variances of f, of g and of the nets' own; variances of the two noises."""

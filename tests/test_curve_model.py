@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import optimize
 
@@ -57,6 +59,29 @@ def test_the_gradient_is_that_of_the_value(seed: int) -> None:
     found = optimize.approx_fprime(scales, value_of, 1e-6, model)
     assert math.isfinite(value)
     np.testing.assert_allclose(gradient, found, rtol=1e-3, atol=1e-3)
+
+
+@given(st.lists(st.floats(0, 1), min_size=7, max_size=7))
+def test_the_search_for_scales_meets_no_infinities(places: list[float]) -> None:
+    model = CurveModel(curves(8), np.zeros(7))
+    low, high = model.bounds
+    value, gradient = model.surprise(low + np.array(places) * (high - low))
+    assert math.isfinite(value)
+    assert np.isfinite(gradient).all()
+
+
+def test_the_search_for_scales_stays_within_its_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[NDArray[np.float64]] = []
+
+    def endless_slope(_: CurveModel, scales: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        tried.append(scales)
+        return -float(scales.sum()), -np.ones(len(scales))
+
+    monkeypatch.setattr(CurveModel, "surprise", endless_slope)
+    model = CurveModel(curves(8))
+    low, high = model.bounds
+    assert len(tried) > 1
+    assert all((low - 1e-9 <= scales).all() and (scales <= high + 1e-9).all() for scales in tried)
 
 
 def test_the_scales_are_at_a_maximum_and_tell_what_matters() -> None:
