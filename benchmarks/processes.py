@@ -16,6 +16,7 @@ from fmnist_sweep.errors import FatalError
 
 _TICK_S = 0.05
 _PATIENCE_S = 20.0
+_GIVEN = dict(os.environ)  # as this was loaded: a peer has TensorFlow as a user has it, not as the product sets it
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     out, err = folder / "stdout.txt", folder / "stderr.txt"
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    environment = {**os.environ, "PYTHONPATH": path, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment = {**_GIVEN, "PYTHONPATH": path, "MLFLOW_DISABLE_TELEMETRY": "true"}
     with out.open("wb") as stdout, err.open("wb") as stderr:
         began = time.perf_counter()
         process = subprocess.Popen(

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from fmnist_sweep import kernels
+
 
 @contextmanager
 def silenced() -> Iterator[None]:
@@ -22,6 +24,7 @@ def silenced() -> Iterator[None]:
 
 def load_tensorflow() -> None:
     """Imports TensorFlow without its greetings; call it before anything else imports it."""
+    kernels.choose()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with silenced():
         import tensorflow as tf

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fmnist_sweep import data as datasets
-from fmnist_sweep import lab, proposers, publish, space, study, summary
+from fmnist_sweep import kernels, lab, proposers, publish, space, study, summary
 from fmnist_sweep.arch import ArchSpec, TrainSpec
 from fmnist_sweep.aside import move_aside
 from fmnist_sweep.data import DataSource, PreparedData
@@ -197,6 +197,7 @@ def _drive(settings: Settings, task: Task, scene: Scene, mirrors: list[Mirror], 
 
 def _executor(settings: Settings, folder: StudyFolder) -> Executor:
     if settings.executor == "inline":
+        kernels.choose()  # as in the other executors' workers
         return InlineExecutor()
     workers = settings.workers or auto_workers()
     if settings.executor == "ray":

@@ -7,6 +7,8 @@ import os
 import sys
 from contextlib import suppress
 
+from fmnist_sweep import kernels
+
 # With glibc's heap for each thread, a worker that saves a wide net keeps some 300 MB more than it uses.
 _M_ARENA_MAX = -8
 if sys.platform == "linux":
@@ -20,5 +22,6 @@ os.dup2(_nowhere, 2)
 os.close(_nowhere)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+kernels.choose()
 
 from fmnist_sweep import train as train  # noqa: E402
