@@ -1,6 +1,8 @@
-"""What the fused BatchNorm, dropout and Adam save: nets of a sweep, trained with them and with Keras' own in turns.
+"""What the fused BatchNorm, dropout and Adam save, and what oneDNN's kernels: nets of a sweep, with and without.
 
-All else is the same on both sides: the same loop inside TensorFlow's graph, one pinned thread, the same images.
+All else is the same: the same loop inside TensorFlow's graph, one pinned thread, the same images. Fused layers and
+Keras' own take turns in one process; without oneDNN a net is trained in another one right after, as it can't be turned
+off later.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from fmnist_sweep.space import RandomSuggest, sample
 
 NAME = "layers"
 SWEEPS = ("default", "accuracy")
+_OTHERS = ("plain", "without")
 
 Measured = Mapping[str, Sequence[float]]
 
@@ -40,11 +43,16 @@ def run(options: Options, record: Record) -> Result:
             task = {"arch": arch.to_dict(), "train": train.to_dict(), "images": chosen["images"], "rounds": rounds}
 
             def measure(task: dict[str, Any] = task) -> dict[str, Any]:
-                ran = processes.run(["benchmarks.one_net", json.dumps(task)], options.out / NAME)
-                return dict(json.loads(ran.stdout.splitlines()[-1]))
+                found = _trained(task | {"onednn": True, "ways": ["plain", "fused"]}, options)
+                return found | {"without": _trained(task | {"onednn": False, "ways": ["fused"]}, options)["fused"]}
 
             found[sweep, arch.short] = record.once(f"{sweep} {place}, {rounds} rounds", measure)
     return summed_up(found, chosen, rounds, quick=options.quick)
+
+
+def _trained(task: dict[str, Any], options: Options) -> dict[str, Any]:
+    ran = processes.run(["benchmarks.one_net", json.dumps(task)], options.out / NAME)
+    return dict(json.loads(ran.stdout.splitlines()[-1]))
 
 
 def drawn(sweep: str, count: int) -> list[tuple[ArchSpec, TrainSpec]]:
@@ -57,24 +65,39 @@ def drawn(sweep: str, count: int) -> list[tuple[ArchSpec, TrainSpec]]:
 def summed_up(
     found: Mapping[tuple[str, str], Measured], chosen: Mapping[str, Any], rounds: int, *, quick: bool
 ) -> Result:
-    """Images by second on each side, and the ratio of each round."""
+    """Images by second each way, and the ratios of each round."""
     rows: list[tuple[str, ...]] = []
-    ratios: dict[str, list[float]] = {sweep: [] for sweep in SWEEPS}
+    ratios: dict[str, dict[str, list[float]]] = {side: {sweep: [] for sweep in SWEEPS} for side in _OTHERS}
     for (sweep, short), one in found.items():
-        plain, fused = (Spread.of(chosen["images"] / s for s in one[side]) for side in ("plain", "fused"))
-        ratio = Spread.of(a / b for a, b in zip(one["plain"], one["fused"], strict=True))
-        ratios[sweep].append(ratio.median)
-        rows.append((f"{sweep}: {short}", plain.text(), fused.text(), ratio.text(".2f")))
-    means = {sweep: geometric_mean(values) for sweep, values in ratios.items() if values}
-    rows += [(f"{sweep}: geometric mean", "", "", f"{mean:.2f}") for sweep, mean in means.items()]
+        rates = [Spread.of(chosen["images"] / s for s in one[side]).text() for side in ("fused", *_OTHERS)]
+        cells = []
+        for side in _OTHERS:
+            ratio = Spread.of(a / b for a, b in zip(one[side], one["fused"], strict=True))
+            ratios[side][sweep].append(ratio.median)
+            cells.append(ratio.text(".2f"))
+        rows.append((f"{sweep}: {short}", *rates, *cells))
+    means = {
+        side: {sweep: geometric_mean(values) for sweep, values in of.items() if values} for side, of in ratios.items()
+    }
+    rows += [
+        (f"{sweep}: geometric mean", "", "", "", *(f"{means[side][sweep]:.2f}" for side in _OTHERS))
+        for sweep in means["plain"]
+    ]
     return Result(
         name=NAME,
         about=(
             f"Training images by second on one pinned thread, n={rounds} rounds in turns: median (quartiles). "
-            f"{chosen['nets']} nets of each sweep, drawn at random. The loop is the product's on both sides; Keras: "
-            "with Keras' own BatchNormalization, Dropout and Adam; fused: with those of fmnist_sweep/fused.py."
+            f"{chosen['nets']} nets of each sweep, drawn at random. The loop is the product's throughout; product: "
+            "with the layers and Adam of fmnist_sweep/fused.py, and oneDNN's kernels; Keras: with Keras' own "
+            "BatchNormalization, Dropout and Adam; without oneDNN: as the product, TF_ENABLE_ONEDNN_OPTS=0."
         ),
         figures={"ratios": ratios, "ratio_geometric_mean": means},
-        tables=(Table("Images by second", ("net", "Keras", "fused", "fused / Keras"), tuple(rows)),),
+        tables=(
+            Table(
+                "Images by second",
+                ("net", "product", "Keras", "without oneDNN", "product / Keras", "product / without oneDNN"),
+                tuple(rows),
+            ),
+        ),
         quick=quick,
     )

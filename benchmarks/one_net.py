@@ -1,6 +1,8 @@
-"""Trains one net with fused layers and with Keras' own, in turns: prints the seconds of each round as JSON.
+"""Trains one net in one or more ways, in turns: prints the seconds of each round as JSON.
 
-python -m benchmarks.one_net '{"arch": ..., "train": ..., "images": N, "rounds": N}'
+python -m benchmarks.one_net '{"arch": ..., "train": ..., "images": N, "rounds": N, "onednn": true, "ways": ["fused"]}'
+
+The ways are "fused", with the fused layers, and "plain", with Keras' own.
 """
 
 from __future__ import annotations
@@ -28,13 +30,14 @@ def main(task: dict[str, Any]) -> None:
     pixels = rng.integers(0, 256, (count, *arch.input_shape), dtype=np.uint8)
     labels = rng.integers(0, arch.classes, count).astype(np.uint8)
     split = Split(pixels, labels, pixels[:100], labels[:100])
-    plain, fused = in_turns([Training(arch, train, split, fused=kind) for kind in (False, True)], rounds)
-    print(json.dumps({"plain": plain, "fused": fused}))
+    found = in_turns([Training(arch, train, split, fused=way == "fused") for way in task["ways"]], rounds)
+    print(json.dumps(dict(zip(task["ways"], found, strict=True))))
 
 
 if __name__ == "__main__":
-    kernels.choose()
+    given = json.loads(sys.argv[1])
+    os.environ[kernels.ONEDNN] = str(int(given["onednn"]))
     os.environ.update(dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"), "1"))
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    main(json.loads(sys.argv[1]))
+    main(given)

@@ -151,12 +151,15 @@ def test_throughput_leaves_out_the_first_epoch_and_scoring_on_both_sides() -> No
 
 def test_the_ratio_of_layers_is_that_of_each_round() -> None:
     found = {
-        ("default", "a"): {"plain": [2.0, 4.0, 6.0], "fused": [1.0, 2.0, 3.0]},
-        ("default", "b"): {"plain": [8.0], "fused": [1.0]},
+        ("default", "a"): {"plain": [2.0, 4.0, 6.0], "fused": [1.0, 2.0, 3.0], "without": [3.0, 6.0, 9.0]},
+        ("default", "b"): {"plain": [8.0], "fused": [1.0], "without": [12.0]},
     }
     result = layers.summed_up(found, {"nets": 2, "images": 100}, 3, quick=False)
-    assert result.figures["ratio_geometric_mean"] == {"default": pytest.approx(4.0)}
-    assert result.tables[0].rows[0] == ("default: a", "25 (21 to 38)", "50 (42 to 75)", "2.00 (2.00 to 2.00)")
+    means = result.figures["ratio_geometric_mean"]
+    assert means == {"plain": {"default": pytest.approx(4.0)}, "without": {"default": pytest.approx(6.0)}}
+    name, product, keras, without, *ratios = result.tables[0].rows[0]
+    assert (name, product, keras) == ("default: a", "50 (42 to 75)", "25 (21 to 38)")
+    assert (without, ratios) == ("17 (14 to 25)", ["2.00 (2.00 to 2.00)", "3.00 (3.00 to 3.00)"])
 
 
 # --- the model of time
@@ -328,8 +331,10 @@ def test_a_quick_throughput_with_the_real_workers_and_the_real_fit(tmp_path: Pat
 def test_quick_layers_on_real_nets(tmp_path: Path) -> None:
     assert command.main(["layers", "--quick", "--out", str(tmp_path)]) == 0
     figures = json.loads((tmp_path / "layers.json").read_text())["figures"]
-    assert all(ratio > 0 for ratios in figures["ratios"].values() for ratio in ratios)
-    assert set(figures["ratio_geometric_mean"]) == {"default", "accuracy"}
+    assert set(figures["ratios"]) == {"plain", "without"}
+    for ratios in figures["ratios"].values():
+        assert all(ratio > 0 for of_sweep in ratios.values() for ratio in of_sweep)
+        assert set(ratios) == {"default", "accuracy"}
 
 
 def test_lines_are_whole_after_a_torn_one(tmp_path: Path) -> None:
