@@ -17,6 +17,7 @@ from hypothesis import settings
 
 from benchmarks.nodes import Nodes
 from fmnist_sweep import data as datasets
+from fmnist_sweep import kernels
 from fmnist_sweep.data import Catalogue, DataSource
 from tests.image_files import fill
 from tests.postgres import postgres as postgres
@@ -24,6 +25,7 @@ from tests.strategies import CALM
 
 _OURS = ("FMNIST_", "MLFLOW_")
 
+kernels.choose()  # as the workers do, whose figures are compared with this process's
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a GPU adds up in no fixed order, and much here is compared bit for bit
 
 settings.register_profile("calm", CALM)
