@@ -166,7 +166,10 @@ def test_predict_takes_pictures_arrays_and_idx_files(
     found = done["predictions"]
     assert done["format"] == "keras"
     assert len(found) == 5 + 10_000
-    assert found[0] | {"input": ""} == found[1] | {"input": ""}
+    alone, among_four = found[0], found[1]
+    assert (alone["label"], alone["class"]) == (among_four["label"], among_four["class"])
+    # Sums of a batch of one and of four are taken in another order, so the last digit may differ.
+    assert alone["probability"] == pytest.approx(among_four["probability"], abs=1e-5)
     classes = exported.manifest["classes"]
     assert all(row["class"] == classes[row["label"]] and 0 < row["probability"] <= 1 for row in found)
     labels = datasets.open_test_set(source).labels
