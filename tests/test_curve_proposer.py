@@ -69,6 +69,20 @@ def test_it_finds_what_matters() -> None:
     assert max(found[8:]) > 0.84  # of at most 0.85
 
 
+def test_before_any_has_ended_it_goes_by_where_they_have_come_to() -> None:
+    """The deep are better, the shallow quicker; all are held at one of the two rungs."""
+
+    def deep(proposal: Proposal) -> bool:
+        return bool(proposal.drawn["depth"] >= 2)
+
+    maker, past = proposer(), list[Past]()
+    while len(past) < 24:
+        proposal = ask(maker, past)
+        scores = (0.6, 0.7) if deep(proposal) else (0.5, 0.6)
+        past.append(Past(proposal, "stopped", scores[: 1 + len(past) % 2], None))
+    assert sum(deep(it.proposal) for it in past[-12:]) >= 9
+
+
 def test_of_equals_it_goes_for_the_quick() -> None:
     nets = searched(lambda _: 0.8, 20)
     seconds = [arithmetic.image_s(it.arch, it.train) for it in nets]
@@ -163,6 +177,18 @@ def test_of_equals_what_is_sooner_done_is_worth_more() -> None:
     worth = judge().worth(past, range(16))
     seconds = [arithmetic.image_s(it.arch, it.train) for it in nets]
     assert np.corrcoef(np.argsort(np.argsort(worth)), np.argsort(np.argsort(seconds)))[0, 1] < -0.5
+
+
+def test_before_any_has_ended_what_leads_is_worth_more() -> None:
+    nets = searched(lambda _: 0.5, 12)
+    rates = [abs(math.log10(float(it.drawn["learning_rate"])) + 2.5) for it in nets]
+    past = [Past(it, "stopped", (0.8 - 0.1 * rate,), None) for it, rate in zip(nets, rates, strict=True)]
+    quick = min(range(12), key=lambda it: arithmetic.image_s(nets[it].arch, nets[it].train))
+    best = min(range(12), key=lambda it: rates[it])
+    worst = max(range(12), key=lambda it: rates[it])
+    found = judge().worth(past, range(12))
+    assert best != quick
+    assert found[best] > found[worst]
 
 
 def test_at_the_start_what_leads_is_worth_more() -> None:

@@ -28,10 +28,11 @@ _LEAST_ERROR = 0.001
 class CurveProposer:
     """See ``Proposer``.
 
-    What a candidate is worth: by how much its final error is expected to come out below the best expected so far, by
-    the time that it takes to train (Snoek, Larochelle and Adams, Practical Bayesian Optimization of Machine Learning
-    Algorithms, NIPS 2012, section 3.2). Errors are those that trials are compared by, the price of their time
-    included. Trials that have not reported yet are believed to come out as expected.
+    What a candidate is worth: by how much its error is expected to come out below the best expected so far, at the end
+    of training or as far as any trial has come, by the time that it takes to train (Snoek, Larochelle and Adams,
+    Practical Bayesian Optimization of Machine Learning Algorithms, NIPS 2012, section 3.2). Errors are those that
+    trials are compared by, the price of their time included. Trials that have not reported yet are believed to come
+    out as expected.
     """
 
     def __init__(self, task: Task) -> None:
@@ -87,11 +88,10 @@ class CurveProposer:
         """The candidates' places, the most promising first."""
         x = features([*(it.proposal for it in [*taught, *pending]), *candidates])
         old, new = np.split(x, [len(taught) + len(pending)])
-        points = self._points(candidates[0])
-        last, end = len(points) - 1, math.log2(points[-1])
         seen = self._observations(taught, old)
         model = CurveModel(seen)
         numbers = np.arange(len(old))
+        end, last = self._furthest(taught)
         expected, _ = model.predict(old, end, last, numbers)
         best = expected[: len(taught)].min()
         if pending:
@@ -116,13 +116,24 @@ class CurveProposer:
         with threadpool_limits(1):
             x = features([it.proposal for it in nets])
             model = CurveModel(self._observations(nets, x))
+            mean, spread = model.predict(x, *self._furthest(nets), np.arange(len(nets)))
             points = self._points(nets[0].proposal)
-            mean, spread = model.predict(x, math.log2(points[-1]), len(points) - 1, np.arange(len(nets)))
             left = np.array([points[-1] - points[len(past[place].scores) - 1] for place in weighed])
             image_s = [arithmetic.image_s(past[place].proposal.arch, past[place].proposal.train) for place in weighed]
             gain = _log_improvement(mean.min() - mean[asked], spread[asked])
             found = dict(zip(weighed, gain - np.log(left * np.array(image_s)), strict=True))
         return [float(found.get(place, -math.inf)) for place in places]
+
+    def _furthest(self, taught: Sequence[Past]) -> tuple[float, int]:
+        """The furthest point that a trial has come to, in doublings, and its place: where trials are compared.
+
+        Of a point that none has come to nobody knows how far errors fall on the way there. That is the same for all
+        trials, but would count as each one's own chance to improve, and drown what they have shown.
+        """
+        points = self._points(taught[0].proposal)
+        come = max((len(it.scores) for it in taught if it.value != 0.0), default=len(points))
+        place = min(come, len(points)) - 1
+        return math.log2(points[place]), place
 
     def _points(self, proposal: Proposal) -> tuple[float, ...]:
         return pruning.report_points(proposal.train.epochs, self._task.config.fidelity.rungs)
