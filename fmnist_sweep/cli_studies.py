@@ -13,6 +13,7 @@ from fmnist_sweep.options import (
     DataDir,
     Epochs,
     ExecutorOption,
+    FinalsTimeout,
     Home,
     Json,
     Quiet,
@@ -165,7 +166,7 @@ def compare(
     workers: Workers = "auto",
     executor: ExecutorOption = "local",
     ray_address: RayAddress = "",
-    timeout: Timeout = "",
+    timeout: FinalsTimeout = "",
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,  # noqa: ARG001

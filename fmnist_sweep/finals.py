@@ -173,14 +173,14 @@ def job_key(name: str, seed: int) -> str:
 
 
 def seeds_of(state: StudyState, count: int) -> tuple[int, ...]:
-    """``count`` seeds after the search's own.
+    """``count`` seeds above all that the search has trained under: a sweep may search over seeds too.
 
     Raises:
         UsageError: Fewer than two.
     """
     if count < 2:
         raise UsageError(f"--seeds is {count}; valid: 2 or more, as one seed can't tell a gain from luck")
-    first = int(state.study["seed"]) + 1
+    first = 1 + max(int(state.study["seed"]), max((job.train.seed for job in state.trials()), default=0))
     return tuple(range(first, first + count))
 
 

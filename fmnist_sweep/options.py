@@ -78,6 +78,9 @@ RayAddress = Annotated[
 Timeout = Annotated[
     str, typer.Option("--timeout", metavar="TIME", help="Time for the study in all, as 90s, 45m or 2h.")
 ]
+FinalsTimeout = Annotated[
+    str, typer.Option("--timeout", metavar="TIME", help="Time for this command, as 90s, 45m or 2h.")
+]
 Epochs = Annotated[int | None, typer.Option("--epochs", metavar="N", parser=whole(1), help="Instead of the sweep's.")]
 TrainImages = Annotated[
     int | None,

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from fmnist_sweep import conclusion
-from fmnist_sweep.commands import closing
+from fmnist_sweep import conclusion, study
+from fmnist_sweep.commands import closing, compare
 from fmnist_sweep.commands.closing import Closing
+from fmnist_sweep.errors import StudyError
 from fmnist_sweep.home import Home
 from fmnist_sweep.options import settings_of
 from fmnist_sweep.settings import Settings
@@ -105,7 +106,7 @@ def test_a_comparison_that_was_stopped_says_that_nothing_is_judged() -> None:
     for arch, train in [(job.arch, job.train) for job in story.state.ranked()[:1]]:
         for seed in (1, 2):
             story.ask(f"final-trial-0-seed{seed}", "final", -1, arch, train.with_seed(seed), {}, (1.0,))
-    text = " ".join(lines(closing.of_unjudged(story.state, "interrupted")))
+    text = " ".join(lines(closing.of_unjudged(story.state)))
     assert "0 of 2 finals are trained; nothing is judged yet" in text
     assert "The test set is opened once all of them are" in text
 
@@ -116,6 +117,25 @@ def test_after_a_comparison_the_champion_is_what_there_is_to_export(settings: Se
     told = lines(closing.of_search(settings, story.state, "done"))
     assert "compare has judged this study under 2 seeds: champion" in told[3] + told[2]
     assert after(told, "Next:") == ["python -m fmnist_sweep export --model champion"]
+
+
+def test_the_time_of_a_comparison_is_its_own(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search of half an hour leaves ``compare --timeout 10m`` its ten minutes."""
+    state = Story().begin().search(6).state
+    state.wall_s = 1_800.0
+    given: list[float | None] = []
+
+    def study_of(settings: Settings, *_: object, **__: object) -> None:
+        given.append(settings.timeout_s)
+        raise StudyError("as far as this goes")
+
+    monkeypatch.setattr(compare, "read", lambda *_: state)
+    monkeypatch.setattr(compare, "study_of", study_of)
+    monkeypatch.setattr(study, "plan", lambda _: None)
+    for limit in (600.0, None):
+        with pytest.raises(StudyError, match="as far"):
+            compare.compare(replace(settings, study="s", timeout_s=limit), 3, 6, quiet=True, console=Console())
+    assert given == [2_400.0, None]
 
 
 def test_a_report_sends_to_compare_until_that_was_done(settings: Settings) -> None:

@@ -132,6 +132,14 @@ def test_all_nets_are_trained_under_the_same_seeds_which_are_not_the_searchs(tmp
     assert all(job.kind == "final" for job in jobs)
 
 
+def test_no_seed_of_a_search_over_seeds_is_used_again(tmp_path: Path) -> None:
+    ledger = searched(tmp_path)
+    proposal = stand_ins.proposals()[2]
+    drawn = replace(proposal, train=replace(proposal.train, seed=5))
+    ledger.append("asked", "trial-0003", 0, **stand_ins.asked(3, drawn))
+    assert finals.seeds_of(StudyState.of(ledger.events()), 3) == (6, 7, 8)
+
+
 def test_one_seed_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--seeds is 1; valid: 2 or more"):
         finals.seeds_of(StudyState.of(searched(tmp_path).events()), 1)

@@ -120,14 +120,13 @@ def compare_step(settings: Settings, state: StudyState) -> Step:
     return Step(why, command("compare", settings, state))
 
 
-def of_unjudged(state: StudyState, outcome: Outcome) -> Closing:
+def of_unjudged(state: StudyState) -> Closing:
     """After a ``compare`` that did not come to its end."""
     finals = list(state.of_kind("final"))
     done = sum(job.state == "complete" for job in finals)
-    longer = ", with a longer --timeout" if outcome == "timeout" else ""
     return Closing(
         f"{done} of {len(finals)} finals are trained; nothing is judged yet.",
         "The test set is opened once all of them are.",
         [],
-        [Step(f"the same command goes on from here{longer}", same_command())],
+        [Step("the same command goes on from here", same_command())],
     )

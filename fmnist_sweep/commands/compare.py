@@ -37,6 +37,8 @@ def compare(settings: Settings, top: int, seeds: int, *, curves: bool = False, q
     """
     name = settings.study or study.plan(settings).name
     before = read(settings, name)
+    if settings.timeout_s is not None:
+        settings = replace(settings, timeout_s=before.wall_s + settings.timeout_s)  # for the finals, not for the search
     planned = study.plan(replace(settings, study=name))
     numbers = finals.seeds_of(before, seeds)
     nets: list[Contender] = []
@@ -63,7 +65,7 @@ def compare(settings: Settings, top: int, seeds: int, *, curves: bool = False, q
         return _told(ended, settings, *found[0], curves, quiet, console)
     if not quiet:
         console.print(f"\n{name}: {closing.how_it_ended(ended.session.outcome)}.", highlight=False)
-        closing.of_unjudged(ended.session.state, ended.session.outcome).show(console)
+        closing.of_unjudged(ended.session.state).show(console)
     return ended
 
 
