@@ -25,6 +25,7 @@ Precision = Literal["float32", "mixed_bfloat16"]
 
 MIN_FILTERS, MAX_FILTERS = 8, 256
 MAX_BLOCKS = 4
+MAX_UNITS = 8192
 KERNEL_SIZES = (1, 3, 5, 7)
 
 
@@ -111,7 +112,7 @@ class ArchSpec:
         if len(self.dense) > 3:
             raise SpecError(f"the net has {len(self.dense)} hidden dense layers; valid: 0 to 3")
         for units in self.dense:
-            checks.whole("dense units", units, 1, 8192)
+            checks.whole("dense units", units, 1, MAX_UNITS)
         checks.real("dense_dropout", self.dense_dropout, 0.0, 1.0, open_high=True)
         _as_floats(self, "dense_dropout")
         self._check_together()

@@ -56,21 +56,21 @@ class Observations:
     sure: NDArray[np.bool_]
     y: Floats
 
-    def with_believed(self, x: Floats, doublings: float, place: int, net: Whole, y: Floats) -> Observations:
-        """These, and what m nets are believed to come to at one point.
+    def with_believed(self, x: Floats, doublings: Floats, place: Whole, net: Whole, y: Floats) -> Observations:
+        """These, and what m nets are believed to come to, each at one point.
 
         Args:
             x: Shape (m, features).
-            doublings: Of the point.
-            place: Of the point.
+            doublings: Of their points, shape (m,).
+            place: Of their points, shape (m,).
             net: Shape (m,).
             y: Shape (m,).
         """
         count = len(net)
         return Observations(
             np.vstack([self.x, x]),
-            np.append(self.doublings, np.full(count, doublings)),
-            np.append(self.place, np.full(count, place)),
+            np.append(self.doublings, doublings),
+            np.append(self.place, place),
             np.append(self.net, net),
             np.append(self.single, np.zeros(count, np.bool_)),
             np.append(self.sure, np.ones(count, np.bool_)),
@@ -101,13 +101,13 @@ class CurveModel:
         self._factor = linalg.cholesky(covariance, lower=True)
         self._weights = linalg.cho_solve((self._factor, True), self._y)
 
-    def predict(self, x: Floats, doublings: float, place: int, net: Whole) -> tuple[Floats, Floats]:
-        """What nets come to at a point, without the noise of scoring.
+    def predict(self, x: Floats, doublings: Floats, place: Whole, net: Whole) -> tuple[Floats, Floats]:
+        """What nets come to, each at one point, without the noise of scoring.
 
         Args:
             x: Shape (m, features).
-            doublings: Of the point.
-            place: Of the point.
+            doublings: Of their points, shape (m,).
+            place: Of their points, shape (m,).
             net: Which of the observed nets, shape (m,); -1 for one that is none of them.
 
         Returns:
@@ -115,9 +115,9 @@ class CurveModel:
         """
         lengths, (f, g, own), _ = self._split(self.scales)
         _, alike = _matern(x / lengths, self._seen.x / lengths)
-        near = _nearness(np.array([doublings]), self._seen.doublings)
+        near = _nearness(doublings, self._seen.doublings)
         across = (f + g * near) * alike + own * _same(net, self._seen.net)
-        across += _OFFSET**2 * _same(np.array([place]), self._seen.place)
+        across += _OFFSET**2 * _same(place, self._seen.place)
         explained = linalg.solve_triangular(self._factor, across.T, lower=True)
         variance = f + g + own + _OFFSET**2 - (explained**2).sum(axis=0)
         return self._mean + across @ self._weights, np.sqrt(np.maximum(variance, _JITTER))

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, Literal, NoReturn
 
-from fmnist_sweep import pruning, space
+from fmnist_sweep import arithmetic, pruning, space
 from fmnist_sweep.arch import ArchSpec, TrainSpec, fingerprint
 from fmnist_sweep.data import PreparedData
 from fmnist_sweep.deadline import Deadline
@@ -82,7 +82,7 @@ class Driver:
         self.state = StudyState.of(ledger.events())
         self._rungs = pruning.Rungs(self.state.trials(), task.config.fidelity.price)
         self._queue: list[str] = []
-        self._twins: dict[tuple[str, bool], str] = {}  # the job that has the result, by fingerprint and whether a final
+        self._twins: dict[tuple[str, Kind], str] = {}  # the job that has the result, by fingerprint and kind
         self._sharing: list[str] = []  # jobs that wait for another's result
         for job in self.state.jobs.values():
             self._know(job)
@@ -158,12 +158,13 @@ class Driver:
         self._drop()
         for job in self.state.unfinished():
             if job.state == "running" and not self._goes_on(job):
-                self._record("held", job.key, job.attempts)
+                self._hold(job)
             elif job.state != "held" and not job.same_as:
                 self._queue.append(job.key)
         for extra in extras:
             if extra.key not in self.state.jobs:
-                whole = pruning.report_points(extra.train.epochs, ())
+                rungs = self._task.config.fidelity.rungs if extra.kind == "lab" else ()  # a trial may share its curve
+                whole = pruning.report_points(extra.train.epochs, rungs)
                 self._ask(extra.key, extra.kind, -1, extra.arch, extra.train, {}, whole)
 
     def _fill(self, target: int) -> None:
@@ -215,9 +216,9 @@ class Driver:
         trials, patience = self.state.trials(), self._patience
         if not patience:
             return False
-        if self.state.flat != (patience, len(trials)) and pruning.flat(trials, patience):
+        if (patience, len(trials)) not in self.state.flat and pruning.flat(trials, patience):
             self._record("flat", f"patience-{patience}", len(trials), patience=patience)
-        return self.state.flat == (patience, len(trials))
+        return (patience, len(trials)) in self.state.flat
 
     def _ask(
         self,
@@ -231,7 +232,7 @@ class Driver:
     ) -> None:
         """Records a new job; one that is known under another name shares that one's result."""
         print_ = fingerprint(arch, train)
-        twin = self._twins.get((print_, kind == "final"), "")
+        twin = self._twin(print_, kind)
         self._record(
             "asked",
             key,
@@ -248,10 +249,18 @@ class Driver:
         if not twin:
             self._queue.append(key)
 
+    def _twin(self, print_: str, kind: Kind) -> str:
+        """The job whose result a new one shares, or "".
+
+        One of the lab's nets shares none of a trial, which may be stopped early; finals keep other weights.
+        """
+        first = self._twins.get((print_, "lab"), "") if kind == "trial" else ""
+        return first or self._twins.get((print_, kind), "")
+
     def _know(self, job: JobRecord) -> None:
-        """Lets later jobs of the same fingerprint share the result of ``job``; finals keep other weights."""
+        """Lets later jobs of the same fingerprint share the result of ``job``."""
         if not job.same_as:
-            self._twins.setdefault((job.fingerprint, job.kind == "final"), job.key)
+            self._twins.setdefault((job.fingerprint, job.kind), job.key)
         elif job.state not in ENDED:
             self._sharing.append(job.key)
 
@@ -270,7 +279,9 @@ class Driver:
 
     def _submit(self, job: JobRecord) -> None:
         self._record("started", job.key, job.attempts + 1)
-        self._running[job.key] = time.monotonic() + _FIRST_REPORT_S
+        ahead = next((point for point in job.report_at if point > job.epoch), job.epoch) - job.epoch
+        expected = arithmetic.image_s(job.arch, job.train) * self._data.train_images * ahead
+        self._running[job.key] = time.monotonic() + max(_FIRST_REPORT_S, _SLOWEST * expected)
         self._heard[job.key] = -1
         self._executor.submit(self._job(job))
 
@@ -320,6 +331,7 @@ class Driver:
 
     def _hold(self, job: JobRecord) -> None:
         """Ends the worker of a trial that is not among the best now."""
+        self._errors_in_a_row = 0
         self._executor.cancel(job.key)
         if self._task.config.fidelity.pruner == "median":  # the median rule takes nothing back
             self._end_pruned(job, "pruned")

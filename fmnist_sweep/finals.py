@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import count as count_from
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -175,13 +177,21 @@ def job_key(name: str, seed: int) -> str:
 def seeds_of(state: StudyState, count: int) -> tuple[int, ...]:
     """``count`` seeds above all that the search has trained under: a sweep may search over seeds too.
 
+    A seed under which the machine failed a final gives its place to the next, for all nets. One under which a net
+    diverged does not: that is what the net does.
+
     Raises:
         UsageError: Fewer than two.
     """
     if count < 2:
         raise UsageError(f"--seeds is {count}; valid: 2 or more, as one seed can't tell a gain from luck")
     first = 1 + max(int(state.study["seed"]), max((job.train.seed for job in state.trials()), default=0))
-    return tuple(range(first, first + count))
+    lost = {job.train.seed for job in state.of_kind("final") if job.state == "failed" and not _diverged(job)}
+    return tuple(islice((seed for seed in count_from(first) if seed not in lost), count))
+
+
+def _diverged(job: JobRecord) -> bool:
+    return job.reason.startswith("diverged")
 
 
 def test(
@@ -204,8 +214,9 @@ def test(
     jobs = [state.jobs[extra.key] for extra in extras(nets, seeds)]
     failed = [job for job in jobs if job.state != "complete"]
     if failed:
+        again = "" if _diverged(failed[0]) else "; the same command trains all nets under another seed instead"
         raise StudyError(
-            f"{failed[0].key} is {failed[0].state}: {failed[0].reason or 'not trained'}; nothing is judged"
+            f"{failed[0].key} is {failed[0].state}: {failed[0].reason or 'not trained'}; nothing is judged{again}"
         )
     waiting = {job.key for job in jobs if job.tested is None}
     if not waiting:

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from fmnist_sweep import checks
-from fmnist_sweep.arch import MAX_BLOCKS, ArchSpec, BlockSpec, TrainSpec
+from fmnist_sweep.arch import MAX_BLOCKS, MAX_UNITS, ArchSpec, BlockSpec, TrainSpec
 from fmnist_sweep.errors import SpecError
 from fmnist_sweep.lab import NAMES
 from fmnist_sweep.schema import AUTO, BLOCK_KEYS, SPACE_KEYS, TRAIN_KEYS, Domain, SweepConfig
@@ -111,8 +111,7 @@ def _try_value(key: str, value: Any) -> None:
     elif key == "depth":
         checks.whole("depth", value, 0, MAX_BLOCKS)
     elif key == "dense_units":
-        if value != 0 or isinstance(value, bool):
-            ArchSpec(shape, classes, dense=(value,))
+        checks.whole("dense units", value, 0, MAX_UNITS)
     else:
         placed = {} if key == "batch_norm" else {"batch_norm": "before_activation"}
         ArchSpec(shape, classes, blocks=(BlockSpec(8),), **{**placed, key: value})

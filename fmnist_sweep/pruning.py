@@ -64,6 +64,7 @@ class Rungs:
         self._scores: dict[float, list[float]] = {}  # by epoch, ascending
         self._counted: dict[str, int] = {}  # reports of each trial that are in _scores
         self._held: dict[float, list[tuple[float, int, JobRecord]]] = {}  # by epoch: the best, the earlier one last
+        self._set_aside: dict[str, float] = {}  # pruned trials, and the epochs where they ended
         self._place: dict[str, tuple[float, tuple[float, int]]] = {}  # of each held trial in _held
         for job in trials:
             self.take(job)
@@ -76,6 +77,8 @@ class Rungs:
         if job.key in self._place:
             epoch, place = self._place.pop(job.key)
             del self._held[epoch][bisect_left(self._held[epoch], place, key=lambda it: it[:2])]
+        if job.state == "pruned":
+            self._set_aside[job.key] = job.epoch
         if job.state == "held":
             place = (self.merit(job, job.reports[-1]), -job.number)
             insort(self._held.setdefault(job.epoch, []), (*place, job), key=lambda it: it[:2])
@@ -88,6 +91,10 @@ class Rungs:
     def at(self, epoch: float) -> Sequence[float]:
         """What trials that have come to a report point are compared by there, ascending."""
         return self._scores.get(epoch, [])
+
+    def set_aside_at(self, epoch: float) -> int:
+        """How many trials were pruned at a report point, as at the end of an earlier run of the study."""
+        return sum(ended == epoch for ended in self._set_aside.values())
 
     def held(self) -> list[list[JobRecord]]:
         """The held trials of each report point that has any, the furthest point first, the best of a point last."""
@@ -132,8 +139,9 @@ def goes_on(job: JobRecord, rungs: Rungs, fidelity: FidelitySection, worth: Wort
 
 def _chosen(waiting: Sequence[JobRecord], rungs: Rungs, fidelity: FidelitySection, worth: Worth) -> JobRecord | None:
     """Who of those that wait at a rung, all of them, goes on: None if as many have as are to."""
-    came = len(rungs.at(waiting[0].epoch))
-    if came - len(waiting) >= came // fidelity.reduction:
+    epoch = waiting[0].epoch
+    came = len(rungs.at(epoch))
+    if came - len(waiting) - rungs.set_aside_at(epoch) >= came // fidelity.reduction:
         return None
     values = worth(waiting)
     return max(zip(values, waiting, strict=True), key=lambda it: it[0])[1]

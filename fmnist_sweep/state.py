@@ -104,7 +104,7 @@ class StudyState:
         target: Trials that the last run was asked for.
         storage: Address of Optuna's storage in the last run, without a password; "" for the one under home, None where
             the release of that run did not record it.
-        flat: The patience that the search had and the trials there were when it last went flat; (0, 0) if never.
+        flat: The patience that the search had and the trials there were, each time that it went flat.
     """
 
     study: dict[str, Any] = field(default_factory=dict)
@@ -119,7 +119,7 @@ class StudyState:
     compared: dict[str, Any] | None = None
     target: int = 0
     storage: str | None = None
-    flat: tuple[int, int] = (0, 0)
+    flat: set[tuple[int, int]] = field(default_factory=set)
     _last_time: float = 0.0
 
     @classmethod
@@ -144,7 +144,7 @@ class StudyState:
         elif event.kind == "view":
             self.views.update(event.body)
         elif event.kind == "flat":
-            self.flat = (event.body["patience"], event.place)
+            self.flat.add((event.body["patience"], event.place))
         elif event.kind == "opened":
             self.openings += 1
         elif event.kind in _FACTS:

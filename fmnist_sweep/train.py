@@ -102,7 +102,7 @@ class Training:
         """Trains on to ``epoch`` (epochs from the start), which must not lie beyond the current whole epoch.
 
         Args:
-            epoch: Where to stop.
+            epoch: Where to stop: at the nearest step, and after one at least.
             steady: Whether to score on the way. The steps themselves are the same.
 
         Returns:
@@ -112,10 +112,12 @@ class Training:
         """
         begun = time.perf_counter()
         now = self.progress
+        if max(round(epoch * self.steps_per_epoch), 1) <= now.steps:  # so few images that two points are one step
+            return self.score()[1] if steady else None
         current = now.steps // self.steps_per_epoch
         if now.steps % self.steps_per_epoch == 0:
             now = replace(now, loss_sum=0.0, correct=0.0, seen=0.0)
-        target = min(round(epoch * self.steps_per_epoch), (current + 1) * self.steps_per_epoch)
+        target = min(max(round(epoch * self.steps_per_epoch), 1), (current + 1) * self.steps_per_epoch)
         first, last = now.steps - current * self.steps_per_epoch, target - current * self.steps_per_epoch
         order = self._order_of(current)
         full = min(last, self.count // self.spec.batch_size)

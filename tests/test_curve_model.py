@@ -42,6 +42,13 @@ def curves(nets: int, points: tuple[float, ...] = POINTS, seed: int = 0, noise: 
     )
 
 
+def at_end(
+    model: CurveModel, x: NDArray[np.float64], net: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What nets come to at the last point."""
+    return model.predict(x, np.full(len(x), END), np.full(len(x), len(POINTS) - 1), net)
+
+
 def value_of(scales: NDArray[np.float64], model: CurveModel) -> float:
     return model.surprise(scales)[0]
 
@@ -96,7 +103,7 @@ def test_the_scales_are_at_a_maximum_and_tell_what_matters() -> None:
 def test_new_nets_are_predicted() -> None:
     model = CurveModel(curves(30))
     x = np.random.default_rng(1).uniform(-1.5, 1.5, (40, 2))
-    mean, spread = model.predict(x, END, 2, np.full(40, -1))
+    mean, spread = at_end(model, x, np.full(40, -1))
     wrong = mean - (talent(x) - 1.0)
     assert np.abs(wrong).mean() < 0.06
     assert np.mean(np.abs(wrong) < 3 * spread) > 0.9
@@ -115,25 +122,25 @@ def test_short_trainings_teach_what_long_ones_come_to() -> None:
         np.concatenate([short.y, long.y]),
     )
     model = CurveModel(both)
-    mean, _ = model.predict(short.x, END, 2, short.net)
+    mean, _ = at_end(model, short.x, short.net)
     assert np.corrcoef(mean, talent(short.x))[0, 1] > 0.95
 
 
 def test_it_is_surer_of_what_it_has_seen() -> None:
     seen = curves(10)
     model = CurveModel(seen)
-    _, known = model.predict(seen.x[:1], END, 2, seen.net[:1])
-    _, near = model.predict(seen.x[:1], END, 2, NONE)
-    _, far = model.predict(seen.x[:1] + 50.0, END, 2, NONE)
+    _, known = at_end(model, seen.x[:1], seen.net[:1])
+    _, near = at_end(model, seen.x[:1], NONE)
+    _, far = at_end(model, seen.x[:1] + 50.0, NONE)
     assert known[0] < near[0] < far[0]
 
 
 def test_what_is_believed_is_learnt_with_the_same_scales() -> None:
     seen = curves(10)
     model, x = CurveModel(seen), np.array([[4.0, 0.0]])
-    before, wide = model.predict(x, END, 2, NONE)
-    told = CurveModel(seen.with_believed(x, END, 2, np.array([10]), before - 1.0), model.scales)
-    after, narrow = told.predict(x, END, 2, NONE)
+    before, wide = at_end(model, x, NONE)
+    told = CurveModel(seen.with_believed(x, np.array([END]), np.array([2]), np.array([10]), before - 1.0), model.scales)
+    after, narrow = at_end(told, x, NONE)
     assert np.array_equal(told.scales, model.scales)
     assert after[0] < before[0] - 0.5
     assert narrow[0] < wide[0]
@@ -149,6 +156,6 @@ def test_one_observation_is_enough() -> None:
         np.zeros(1, np.bool_),
         np.ones(1),
     )
-    mean, spread = CurveModel(seen).predict(np.zeros((3, 0)), 0.0, 0, np.full(3, -1))
+    mean, spread = CurveModel(seen).predict(np.zeros((3, 0)), np.zeros(3), np.zeros(3, np.int64), np.full(3, -1))
     np.testing.assert_allclose(mean, 1.0)
     assert np.isfinite(spread).all()

@@ -191,6 +191,23 @@ def test_before_any_has_ended_what_leads_is_worth_more() -> None:
     assert found[best] > found[worst]
 
 
+def test_nets_that_end_sooner_are_compared_where_they_end() -> None:
+    """Epochs are searched too; a net of two ends at 0.8, one of four stands there at 0.7 and comes to 0.75."""
+    text = TEXT.replace("rungs = [0.5, 1]", "rungs = [1, 3]").replace("epochs = 3", "epochs = { choices = [2, 4] }")
+    maker, past = make(Task(config.parse(text, "nets"), SHAPE, CLASSES, 0)), list[Past]()
+    assert isinstance(maker, CurveProposer)
+    while len(past) < 20:
+        proposal = ask(maker, past)
+        scores = (0.6, 0.8) if proposal.train.epochs == 2 else (0.6, 0.7, 0.72, 0.75)
+        past.append(Past(proposal, "complete", scores, scores[-1]))
+    assert sum(it.proposal.train.epochs == 2 for it in past[-8:]) >= 6
+    long = [it for it in past if it.proposal.train.epochs == 4]
+    waiting = [Past(it.proposal, "stopped", it.scores[:3], None) for it in long]
+    rest = [it for it in past if it.proposal.train.epochs == 2]
+    worth = maker.worth([*rest, *waiting], range(len(rest), len(past)))
+    assert all(math.isfinite(it) for it in worth)
+
+
 def test_at_the_start_what_leads_is_worth_more() -> None:
     past = [Past(random_draw(f"{number}"), "stopped", (0.1 * number,), None) for number in range(5)]
     worth = judge().worth(past, [1, 4, 2])

@@ -21,7 +21,7 @@ from fmnist_sweep.doctor import Visit, visit, visit_home
 from fmnist_sweep.doctor.look import Look
 from fmnist_sweep.ledger import Ledger
 from tests.conftest import Cli, Study
-from tests.doctor_damage import MENDED, NAME, Damage, Patient, Said, copied, erase
+from tests.doctor_damage import MENDED, NAME, Damage, Patient, Said, copied, erase, run_gone_for_good
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -47,6 +47,18 @@ def test_damage_is_found_mended_and_not_found_again(patient: Patient, damages: l
     assert [checked for checked in mended.checked if not checked.fixed] == []
     assert not [said for said in expected if not looked_like(mended, said)]  # so that the look mended nothing
     assert patient.look().checked == ()
+
+
+def test_what_is_mended_ten_hours_later_costs_the_study_no_ten_hours(patient: Patient) -> None:
+    with closing(sqlite3.connect(patient.folder.ledger)) as db, db:
+        db.execute("UPDATE events SET time = time - 36000")
+    run_gone_for_good(patient)
+    before = patient.state
+    assert patient.mend().checked
+    after = patient.state
+    assert after.seq > before.seq
+    assert after.wall_s < before.wall_s + 3600
+    assert (after.target, after.storage) == (before.target, before.storage)
 
 
 def looked_like(visited: Visit, said: Said) -> bool:

@@ -153,6 +153,16 @@ def test_who_goes_on_is_whom_the_proposer_finds_most_worth_it(tmp_path: Path) ->
     assert not went_on[-1]
 
 
+def test_of_the_trials_of_a_longer_run_as_many_go_on_whoever_knows_better(tmp_path: Path) -> None:
+    text = stand_ins.SWEEP.replace("SAMPLER", "random").replace("startup_trials", "keep_models = 1, startup_trials")
+    place = Place(tmp_path, Task(config.parse(text, "nets"), stand_ins.SHAPE, stand_ins.CLASSES, 0))
+    for target, went_on in ((6, 2), (12, 4)):
+        executor = InlineExecutor(stand_ins.quick)
+        place.driver(executor, _Contrary(place.task)).run(target)
+        executor.close()
+        assert sum(job.epoch > 0.5 for job in place.state.trials()) == went_on
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
 def test_stopped_and_taken_up_again_is_as_if_never_stopped(tmp_path: Path, sampler: Sampler) -> None:
     (tmp_path / "other").mkdir()
@@ -239,7 +249,17 @@ def test_a_trial_that_is_one_of_the_labs_nets_shares_its_result(place: Place) ->
     other.drive(12, extras=[extra])
     shared = [job for job in other.state.trials() if job.same_as]
     assert [job.fingerprint for job in shared] == [twin.fingerprint]
+    assert tuple(report.epoch for report in shared[0].reports) == shared[0].report_at
     assert shared[0].best == other.state.jobs["lab-twin"].best
+
+
+def test_one_of_the_labs_nets_that_a_trial_was_before_is_trained_in_full(place: Place) -> None:
+    place.drive(12)
+    pruned = place.state.trials("pruned")[0]
+    place.drive(12, extras=[Extra("lab-twin", "lab", pruned.arch, pruned.train)])
+    lab_net = place.state.jobs["lab-twin"]
+    assert (lab_net.state, lab_net.epoch, lab_net.same_as) == ("complete", pruned.train.epochs, "")
+    assert (place.folder.job("lab-twin") / "weights.npz").exists()
 
 
 def test_out_of_time_is_said_and_a_longer_time_goes_on(place: Place) -> None:
@@ -268,6 +288,8 @@ def test_a_flat_search_ends_with_its_finalists_trained_and_more_patience_goes_on
     assert place.drive(60, patience=4) == "flat"  # a finalist that came to lead late opens nothing again
     assert list(place.state.jobs) == list(before.jobs)
     assert place.drive(60, patience=3) == "flat"
+    assert place.drive(60, patience=4) == "flat"
+    assert list(place.state.jobs) == list(before.jobs)
     assert place.drive(len(before.trials()) + 2, patience=0) == "done"
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
+from fmnist_sweep import arithmetic, config
 from fmnist_sweep import driver as driving
 from fmnist_sweep.errors import DataError, FatalError
+from fmnist_sweep.executors.inline import InlineExecutor
 from fmnist_sweep.executors.local import LocalExecutor
+from fmnist_sweep.proposers import Task
+from fmnist_sweep.trial import Report, ReportTo, TrialJob, TrialResult
 from tests import stand_ins
 from tests.driver_place import Place
 
@@ -36,6 +41,20 @@ def test_images_that_are_gone_end_the_run_and_no_trial(place: Place) -> None:
 def test_the_same_error_again_and_again_ends_the_sweep(place: Place) -> None:
     with pytest.raises(FatalError, match=r"3 jobs in a row failed.*ValueError: no such layer; the traceback is in"):
         place.drive(10, stand_ins.raising)
+    assert len(place.state.trials("failed")) == 3
+
+
+def now_and_then(job: TrialJob, report: ReportTo) -> TrialResult:
+    return (stand_ins.raising if job.key.endswith(("1", "4", "7")) else stand_ins.quick)(job, report)
+
+
+def test_errors_between_trials_that_do_well_are_not_in_a_row(tmp_path: Path) -> None:
+    """Though none of these trials is trained in full before the end."""
+    text = stand_ins.SWEEP.replace("SAMPLER", "random").replace(
+        "reduction = 3", 'reduction = 3, full_training = "at_end"'
+    )
+    place = Place(tmp_path, Task(config.parse(text, "nets"), stand_ins.SHAPE, stand_ins.CLASSES, 0))
+    assert place.drive(9, now_and_then) == "done"
     assert len(place.state.trials("failed")) == 3
 
 
@@ -70,3 +89,35 @@ def test_a_worker_that_hangs_again_and_again_fails_its_trial(place: Place, monke
     assert trial.state == "failed"
     assert len([event for event in place.ledger.events() if event.kind == "died"]) == 2  # the third is its end
     assert "no sign of life, 3 times" in trial.reason
+
+
+def test_a_net_of_long_epochs_has_the_time_for_its_first(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A minute an image: half an epoch of 40 images takes 1,200 s, and there is nothing to be heard before."""
+    monkeypatch.setattr(arithmetic, "image_s", lambda *_: 60.0)
+    executor = InlineExecutor(stand_ins.quick)
+    driver, submit, given = place.driver(executor), executor.submit, list[float]()
+
+    def noting(job: TrialJob) -> None:
+        given.append(driver._running[job.key] - time.monotonic())
+        submit(job)
+
+    monkeypatch.setattr(executor, "submit", noting)
+    driver.run(1)
+    executor.close()
+    assert given[0] > 10_000
+
+
+def test_what_was_paused_at_a_rung_and_is_below_the_median_now_is_pruned(tmp_path: Path) -> None:
+    text = stand_ins.SWEEP.replace("SAMPLER", "random").replace('pruner = "asha"', 'pruner = "median"')
+    place = Place(tmp_path, Task(config.parse(text, "nets"), stand_ins.SHAPE, stand_ins.CLASSES, 0))
+    accuracies = [0.1, *(0.5 + 0.01 * number for number in range(6))]
+    for number, (proposal, accuracy) in enumerate(zip(stand_ins.proposals(), accuracies, strict=False)):
+        key = f"trial-{number:04d}"
+        place.ledger.append("asked", key, 0, **stand_ins.asked(number, proposal))
+        place.ledger.append("started", key, 1)
+        place.ledger.append("report", key, 0, **Report(0, 0.5, 1.0, 0.5, 1.0, accuracy, 1.0, 20).body)
+        place.ledger.append("paused", key, 1)
+    place.drive(7)
+    assert place.state.jobs["trial-0000"].state == "pruned"
+    assert place.state.jobs["trial-0000"].reason.startswith("pruned at epoch 0.5")
+    assert place.state.jobs["trial-0006"].state == "complete"

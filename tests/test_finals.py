@@ -140,6 +140,20 @@ def test_no_seed_of_a_search_over_seeds_is_used_again(tmp_path: Path) -> None:
     assert finals.seeds_of(StudyState.of(ledger.events()), 3) == (6, 7, 8)
 
 
+@pytest.mark.parametrize(
+    ("why", "seeds"), [("worker: it was killed, 3 times", (1, 3, 4)), ("diverged: the loss became nan", (1, 2, 3))]
+)
+def test_a_seed_under_which_the_machine_failed_a_net_gives_its_place_to_another(
+    tmp_path: Path, why: str, seeds: tuple[int, ...]
+) -> None:
+    ledger = searched(tmp_path)
+    proposal = stand_ins.proposals()[2]
+    lost = replace(proposal, train=replace(proposal.train, seed=2))
+    ledger.append("asked", "final-trial-1-seed2", 0, **stand_ins.asked(-1, lost) | {"kind": "final"})
+    ledger.append("ended", "final-trial-1-seed2", 0, state="failed", reason=why, result=None)
+    assert finals.seeds_of(StudyState.of(ledger.events()), 3) == seeds
+
+
 def test_one_seed_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--seeds is 1; valid: 2 or more"):
         finals.seeds_of(StudyState.of(searched(tmp_path).events()), 1)

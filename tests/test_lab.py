@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from fmnist_sweep import arithmetic, lab
+from fmnist_sweep import arithmetic, config, lab
 from fmnist_sweep.arch import TrainSpec, fingerprint
+from fmnist_sweep.commands.run import lab_epochs
 from fmnist_sweep.errors import UsageError
 from fmnist_sweep.lab import Variant
+from fmnist_sweep.study import Plan
 
 SHAPE = (28, 28, 1)
 
@@ -95,3 +97,10 @@ def test_other_images(shape: tuple[int, int, int]) -> None:
     for variant in by_name(shape).values():
         assert variant.arch.input_shape == shape
         assert arithmetic.cost(variant.arch).parameters > 0
+
+
+@pytest.mark.parametrize(("epochs", "labs"), [(20, 5), (5, 5), (2, 2)])
+def test_in_a_search_and_its_finals_the_labs_nets_train_as_in_the_lab_or_less(epochs: int, labs: int) -> None:
+    """Whether the sweep says so or ``--epochs``, which is part of the study's sweep then; ``compare`` has no such option."""
+    sweep = config.parse('title = "nets"\n[space]\ndepth = 1\n', "nets").changed(epochs=epochs)
+    assert lab_epochs(Plan("nets", "nets", sweep, 0)) == labs

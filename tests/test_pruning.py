@@ -262,6 +262,22 @@ def test_where_somebody_knows_better_so_many_go_on_as_are_to_and_the_best_of_tho
         assert len(passed) == came // reduction
 
 
+def test_what_an_earlier_run_has_set_aside_takes_nobodys_place_whoever_knows_better() -> None:
+    """A study of nine ended, with three of them past the rung; of three more one goes on."""
+    fidelity = asha(3)
+    ended = [trial(number, 0.5, 0.8, state="pruned") for number in range(6)]
+    went_on = [trial(number, 0.5, 0.8, 0.9, 0.9, state="complete") for number in range(6, 9)]
+    rungs = Rungs([*ended, *went_on])
+    passed = []
+    for number in range(9, 12):
+        job = trial(number, 0.5, 0.7)
+        rungs.take(job)
+        goes = goes_on(job, rungs, fidelity, lambda jobs: [float(it.number) for it in jobs])
+        passed.append(goes)
+        rungs.take(replace(job, state="running" if goes else "held"))
+    assert passed == [False, False, True]
+
+
 def test_past_the_last_rung_nobody_goes_before_the_end_whoever_knows_better() -> None:
     fidelity = FidelitySection(rungs=[0.5, 1.0], reduction=2, full_training="at_end")
     there = [trial(number, 0.5, 0.5, state="held") for number in range(4)]

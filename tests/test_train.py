@@ -197,6 +197,19 @@ def test_the_same_seed_gives_the_same_figures_and_another_gives_others(split: Sp
     assert accuracy(1) != accuracy(2)
 
 
+def test_points_that_are_one_step_apart_or_less_are_reported_all_the_same(split: Split) -> None:
+    """With one batch an epoch, a quarter of one is a whole one."""
+    from fmnist_sweep.train import Training, fit
+
+    training, reports = Training(PLAIN, TrainSpec(epochs=2, batch_size=2_000), split), list[Report]()
+    fit(training, (0.25, 1.0, 2.0), reports.append, lambda _: None, steady_at=(0.25, 1.0))
+    assert [it.images for it in reports] == [1010, 1010, 2020]
+    assert all(it.finite and 0 <= it.train_accuracy <= 1 for it in reports)
+    first, second, _ = reports
+    assert (first.val_accuracy, first.train_loss) == (second.val_accuracy, second.train_loss)
+    assert second.steady_accuracy == second.val_accuracy
+
+
 def test_a_diverging_training_says_so(split: Split) -> None:
     from fmnist_sweep.train import Training, fit
 

@@ -45,9 +45,7 @@ def compare(settings: Settings, top: int, seeds: int, *, curves: bool = False, q
     found: list[tuple[Findings, Champion]] = []
 
     def extras(state: StudyState, data: PreparedData) -> Sequence[Extra]:
-        variants = lab.variants(
-            input_shape=data.image_shape, classes=data.classes, epochs=lab_epochs(settings, planned)
-        )
+        variants = lab.variants(input_shape=data.image_shape, classes=data.classes, epochs=lab_epochs(planned))
         nets.extend(finals.contenders(state, top, variants))
         return finals.extras(nets, numbers)
 

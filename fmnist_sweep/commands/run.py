@@ -55,7 +55,7 @@ def run(settings: Settings, trials: int | None, *, with_lab: bool, fresh: bool, 
                 wanted,
                 input_shape=data.image_shape,
                 classes=data.classes,
-                epochs=lab_epochs(settings, planned),
+                epochs=lab_epochs(planned),
                 seed=planned.seed,
             )
         )
@@ -89,16 +89,16 @@ def run_lab(settings: Settings, names: Sequence[str], seeds: int, *, quiet: bool
                 range(planned.seed, planned.seed + seeds),
                 input_shape=data.image_shape,
                 classes=data.classes,
-                epochs=lab_epochs(settings, planned),
+                epochs=settings.epochs or lab_epochs(planned),
             )
         )
 
     return study_of(settings, planned, Work(0, extras), quiet, console)
 
 
-def lab_epochs(settings: Settings, planned: Plan) -> int:
-    """The lab's five, unless the user or the sweep is content with fewer."""
-    return settings.epochs or min(lab.PROTOCOL.epochs, planned.config.epochs)
+def lab_epochs(planned: Plan) -> int:
+    """The lab's five, unless the sweep or ``--epochs``, which a study keeps, is content with fewer."""
+    return min(lab.PROTOCOL.epochs, planned.config.epochs)
 
 
 def study_of(

@@ -86,6 +86,8 @@ class Mender:
             targets[mend.how].append(mend.target)
         if "pause" in targets:
             targets["catch up"] = [""]
+        if targets:  # or what is recorded now would make the time since the last run the study's
+            self._ledger.append("session", "", len(self._ledger.events()))
         failed: dict[Mend, str] = {}
         for how in get_args(How):
             if how in targets:

@@ -12,7 +12,7 @@ from scipy import special
 from threadpoolctl import threadpool_limits
 
 from fmnist_sweep import arithmetic, pruning, space
-from fmnist_sweep.curve_model import CurveModel, Floats, Observations
+from fmnist_sweep.curve_model import CurveModel, Floats, Observations, Whole
 from fmnist_sweep.proposers.base import Excess, Past, Proposal, Task, telling
 from fmnist_sweep.proposers.features import features
 from fmnist_sweep.schema import Scalar
@@ -88,18 +88,20 @@ class CurveProposer:
         """The candidates' places, the most promising first."""
         x = features([*(it.proposal for it in [*taught, *pending]), *candidates])
         old, new = np.split(x, [len(taught) + len(pending)])
+        furthest = self._furthest(taught)
         seen = self._observations(taught, old)
         model = CurveModel(seen)
         numbers = np.arange(len(old))
-        end, last = self._furthest(taught)
-        expected, _ = model.predict(old, end, last, numbers)
+        ends = self._ends([it.proposal for it in [*taught, *pending]], furthest)
+        expected, _ = model.predict(old, *ends, numbers)
         best = expected[: len(taught)].min()
         if pending:
             waiting = numbers[len(taught) :]
-            believed = seen.with_believed(old[waiting], end, last, waiting, expected[waiting])
+            doublings, places = ends[0][waiting], ends[1][waiting]
+            believed = seen.with_believed(old[waiting], doublings, places, waiting, expected[waiting])
             model = CurveModel(believed, model.scales)
-        mean, spread = model.predict(new, end, last, np.full(len(new), -1))
-        time = np.array([arithmetic.image_s(it.arch, it.train) for it in candidates])
+        mean, spread = model.predict(new, *self._ends(candidates, furthest), np.full(len(new), -1))
+        time = np.array([arithmetic.image_s(it.arch, it.train) * it.train.epochs for it in candidates])
         worth = _log_improvement(best - mean, spread) - np.log(time)
         return [int(place) for place in np.argsort(-worth, kind="stable")]
 
@@ -116,24 +118,36 @@ class CurveProposer:
         with threadpool_limits(1):
             x = features([it.proposal for it in nets])
             model = CurveModel(self._observations(nets, x))
-            mean, spread = model.predict(x, *self._furthest(nets), np.arange(len(nets)))
-            points = self._points(nets[0].proposal)
-            left = np.array([points[-1] - points[len(past[place].scores) - 1] for place in weighed])
-            image_s = [arithmetic.image_s(past[place].proposal.arch, past[place].proposal.train) for place in weighed]
+            ends = self._ends([it.proposal for it in nets], self._furthest(nets))
+            mean, spread = model.predict(x, *ends, np.arange(len(nets)))
+            time = np.array([self._time_left(past[place]) for place in weighed])
             gain = _log_improvement(mean.min() - mean[asked], spread[asked])
-            found = dict(zip(weighed, gain - np.log(left * np.array(image_s)), strict=True))
+            found = dict(zip(weighed, gain - np.log(time), strict=True))
         return [float(found.get(place, -math.inf)) for place in places]
 
-    def _furthest(self, taught: Sequence[Past]) -> tuple[float, int]:
-        """The furthest point that a trial has come to, in doublings, and its place: where trials are compared.
+    def _furthest(self, taught: Sequence[Past]) -> int:
+        """The place of the furthest point that a trial has come to, where trials are compared that go so far.
 
         Of a point that none has come to nobody knows how far errors fall on the way there. That is the same for all
         trials, but would count as each one's own chance to improve, and drown what they have shown.
         """
-        points = self._points(taught[0].proposal)
-        come = max((len(it.scores) for it in taught if it.value != 0.0), default=len(points))
-        place = min(come, len(points)) - 1
-        return math.log2(points[place]), place
+        points = max(len(self._points(it.proposal)) for it in taught)
+        come = max((len(it.scores) for it in taught if it.value != 0.0), default=points)
+        return min(come, points) - 1
+
+    def _ends(self, nets: Sequence[Proposal], furthest: int) -> tuple[Floats, Whole]:
+        """Where each net is compared: the furthest point, or its own end before that.
+
+        Returns:
+            Doublings and places, shape (n,) each.
+        """
+        points = [self._points(it)[: furthest + 1] for it in nets]
+        return np.log2([it[-1] for it in points]), np.array([len(it) - 1 for it in points])
+
+    def _time_left(self, earlier: Past) -> float:
+        """Of a trial that waits at a rung, in epochs of its net, times what one image takes."""
+        points, net = self._points(earlier.proposal), earlier.proposal
+        return (points[-1] - points[len(earlier.scores) - 1]) * arithmetic.image_s(net.arch, net.train)
 
     def _points(self, proposal: Proposal) -> tuple[float, ...]:
         return pruning.report_points(proposal.train.epochs, self._task.config.fidelity.rungs)
