@@ -131,8 +131,10 @@ _COMMANDS = """\
 What `--help` prints. `fmnist-sweep` is the same program as `python -m fmnist_sweep`.
 
 Output for people goes to standard error. With `--json` the last thing on standard output is one JSON object. Exit
-codes: 0 done; 1 it could not go on (one line says why, `-v` shows the traceback); 2 wrong usage or sweep file; 130
-interrupted, and the same command goes on.
+codes: 0 done, or out of the time that `--timeout` gave; 1 it could not go on (one line says why, `-v` shows the
+traceback, and `--json` prints nothing), or something is left open, as a finding of `doctor`, a format that `export`
+refuses, or what could not be delivered to MLflow; 2 wrong usage or sweep file; 130 interrupted, and the same command
+goes on.
 """
 
 
