@@ -163,8 +163,7 @@ class Driver:
                 self._queue.append(job.key)
         for extra in extras:
             if extra.key not in self.state.jobs:
-                rungs = self._task.config.fidelity.rungs if extra.kind == "lab" else ()  # a trial may share its curve
-                whole = pruning.report_points(extra.train.epochs, rungs)
+                whole = pruning.report_points(extra.train.epochs, ())
                 self._ask(extra.key, extra.kind, -1, extra.arch, extra.train, {}, whole)
 
     def _fill(self, target: int) -> None:
@@ -232,7 +231,7 @@ class Driver:
     ) -> None:
         """Records a new job; one that is known under another name shares that one's result."""
         print_ = fingerprint(arch, train)
-        twin = self._twin(print_, kind)
+        twin = self._twin(print_, kind, report_at)
         self._record(
             "asked",
             key,
@@ -249,13 +248,16 @@ class Driver:
         if not twin:
             self._queue.append(key)
 
-    def _twin(self, print_: str, kind: Kind) -> str:
+    def _twin(self, print_: str, kind: Kind, report_at: tuple[float, ...]) -> str:
         """The job whose result a new one shares, or "".
 
-        One of the lab's nets shares none of a trial, which may be stopped early; finals keep other weights.
+        One of the lab's nets shares none of a trial, which may be stopped early, and a trial shares one's only where
+        both report at the same points: its curve stands beside other trials'. Finals keep other weights.
         """
-        first = self._twins.get((print_, "lab"), "") if kind == "trial" else ""
-        return first or self._twins.get((print_, kind), "")
+        lab = self._twins.get((print_, "lab"), "") if kind == "trial" else ""
+        if lab and self.state.jobs[lab].report_at == report_at:
+            return lab
+        return self._twins.get((print_, kind), "")
 
     def _know(self, job: JobRecord) -> None:
         """Lets later jobs of the same fingerprint share the result of ``job``."""

@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
+from fmnist_sweep import ledger as ledger_module
 from fmnist_sweep.commands import doctor as command
 from fmnist_sweep.data import DataSource
 from fmnist_sweep.doctor import Visit, visit, visit_home
@@ -49,15 +51,18 @@ def test_damage_is_found_mended_and_not_found_again(patient: Patient, damages: l
     assert patient.look().checked == ()
 
 
-def test_what_is_mended_ten_hours_later_costs_the_study_no_ten_hours(patient: Patient) -> None:
-    with closing(sqlite3.connect(patient.folder.ledger)) as db, db:
-        db.execute("UPDATE events SET time = time - 36000")
+def test_what_is_mended_ten_hours_later_costs_the_study_no_ten_hours(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run_gone_for_good(patient)
     before = patient.state
+    monkeypatch.setattr(
+        ledger_module, "time", SimpleNamespace(time=lambda: time.time() + 36_000, monotonic=time.monotonic)
+    )
     assert patient.mend().checked
     after = patient.state
     assert after.seq > before.seq
-    assert after.wall_s < before.wall_s + 3600
+    assert after.wall_s < before.wall_s + 3_600
     assert (after.target, after.storage) == (before.target, before.storage)
 
 

@@ -101,6 +101,6 @@ def test_other_images(shape: tuple[int, int, int]) -> None:
 
 @pytest.mark.parametrize(("epochs", "labs"), [(20, 5), (5, 5), (2, 2)])
 def test_in_a_search_and_its_finals_the_labs_nets_train_as_in_the_lab_or_less(epochs: int, labs: int) -> None:
-    """Whether the sweep says so or ``--epochs``, which is part of the study's sweep then; ``compare`` has no such option."""
+    """Whether the sweep says so or ``--epochs``, which the study keeps; ``compare`` has no such option."""
     sweep = config.parse('title = "nets"\n[space]\ndepth = 1\n', "nets").changed(epochs=epochs)
     assert lab_epochs(Plan("nets", "nets", sweep, 0)) == labs
