@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fmnist_sweep import study
 from fmnist_sweep.addresses import masked
 from fmnist_sweep.errors import FatalError, StudyError
-from fmnist_sweep.home import StudyFolder
+from fmnist_sweep.home import MAX_NAME, StudyFolder
 from fmnist_sweep.ledger import Event
 from fmnist_sweep.settings import Settings
 from fmnist_sweep.views.mlflow_client import connect
@@ -46,7 +46,9 @@ def move_aside(settings: Settings, name: str) -> str:
     with folder.locked():
         known = _known(folder, settings, name)
         at = study.at_its_storage(settings, known.storage)
-        aside = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+        stamp = f"-{time.strftime('%Y%m%d-%H%M%S')}"
+        aside = name[: MAX_NAME - len(stamp)] + stamp
+        path = settings.home.study(aside).path  # before anything is renamed
         try:
             _rename_experiment(settings, known, name, aside)
         except Exception as error:
@@ -54,7 +56,7 @@ def move_aside(settings: Settings, name: str) -> str:
         from fmnist_sweep.views import optuna_storage
 
         optuna_storage.move_aside(at.optuna, name, aside)
-        folder.path.rename(settings.home.study(aside).path)
+        folder.path.rename(path)
     return aside
 
 

@@ -15,7 +15,12 @@ from fmnist_sweep import durable
 from fmnist_sweep.errors import HomeError, StudyError, UsageError
 
 _PROBE_BYTES = 65_536  # so that a disk that is full to the last block is noticed
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+MAX_NAME = 80
+_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME - 1}}}")
+
+
+def _is_name(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None and ".." not in name
 
 
 def checked_name(what: str, name: str) -> str:
@@ -24,9 +29,9 @@ def checked_name(what: str, name: str) -> str:
     Raises:
         UsageError: It is not.
     """
-    if not _NAME.fullmatch(name) or ".." in name:
+    if not _is_name(name):
         raise UsageError(
-            f"{what} is {name!r}; valid: up to 80 letters, digits, dots, dashes and underscores, "
+            f"{what} is {name!r}; valid: up to {MAX_NAME} letters, digits, dots, dashes and underscores, "
             "a letter or digit first, no two dots together"
         )
     return name
@@ -157,8 +162,9 @@ class Home:
         return StudyFolder(_no_link("--study", self.path / "studies" / checked_name("--study", name)))
 
     def studies(self) -> list[str]:
-        """Names of the studies that were started here."""
-        return sorted(ledger.parent.name for ledger in self.path.glob("studies/*/ledger.db"))
+        """Names of the studies that were started here; a folder that no study can have is none."""
+        folders = (ledger.parent for ledger in self.path.glob("studies/*/ledger.db"))
+        return sorted(it.name for it in folders if _is_name(it.name) and not it.is_symlink())
 
     @property
     def data(self) -> Path:

@@ -113,7 +113,9 @@ def crown(uri: str, item: Publication, model_uri: str, title: Title) -> Crowned:
     client = connect(uri)
     try:
         holder = client.get_model_version_by_alias(MODEL_NAME, ALIAS)
-    except Exception:
+    except Exception as error:
+        if getattr(error, "error_code", "") not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise  # the server is away for a moment: whose it is can't be told
         holder = None
         _ensure_registered(client)
     if holder is not None and not found(client, holder.source.removeprefix("models:/")):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from typing import Any, Protocol
 
 from fmnist_sweep import arithmetic
@@ -199,6 +200,16 @@ class Endless(Exception):  # noqa: N818
     """The space has a continuous range: it can't be listed."""
 
 
+def endless(config: SweepConfig) -> str:
+    """The first key whose values can't be listed, as a range without a step; "" if there is none."""
+    for key, domain in config.space.items():
+        fixed = config.cases and all(key in case for case in config.cases.values())
+        ranged = isinstance(domain, Domain) and domain.choices is None and domain.step is None
+        if ranged and key not in WHOLE_KEYS and not fixed:
+            return key
+    return ""
+
+
 def configurations(
     config: SweepConfig, *, input_shape: tuple[int, int, int], classes: int, seed: int = 0
 ) -> Iterator[tuple[ArchSpec, TrainSpec, dict[str, Scalar]]]:
@@ -250,4 +261,12 @@ class _Replay:
 def _steps(name: str, low: float, high: float, step: float | None) -> list[float]:
     if not step:
         raise Endless(name)
-    return [min(high, low + step * turn) for turn in range(int((high - low) / step + 1e-9) + 1)]
+    return steps(low, high, step)
+
+
+def steps(low: float, high: float, step: float) -> list[float]:
+    """The values of a stepped range, ascending: as the file's decimals add up (0.3 and not 0.30000000000000004), and
+    none above ``high``, so that each is one for Optuna too."""
+    first, each = Decimal(str(low)), Decimal(str(step))
+    count = int((Decimal(str(high)) - first) // each) + 1
+    return [float(first + each * turn) for turn in range(count)]

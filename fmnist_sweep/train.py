@@ -128,6 +128,9 @@ class Training:
         for place, stop in enumerate((*moments, full)):
             if stop > first:
                 totals += self._trained(order, first, stop, self.spec.batch_size)
+            if last > full and stop == full <= first:  # no step but the short batch that ends the epoch
+                totals += self._trained(order, full, last, self.count - full * self.spec.batch_size)
+                stop = full = last
             first = stop
             if steady:
                 paused = time.perf_counter()

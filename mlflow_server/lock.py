@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 from mlflow_server.database import Database
+from mlflow_server.errors import ServerError
 
 _NUMBER = 0x6D6C666C6F77  # any number that nothing else locks
 
@@ -20,8 +21,11 @@ def alone(database: Database) -> Iterator[None]:
             connection.execute("SELECT pg_advisory_lock(%s)", (_NUMBER,))
             yield
         return
-    database.file.parent.mkdir(parents=True, exist_ok=True)
-    lock = os.open(database.file.with_name(f".{database.file.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        database.file.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(database.file.with_name(f".{database.file.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise ServerError(f"the folder of {database.file} can't be written: {error.strerror or error}") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

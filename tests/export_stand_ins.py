@@ -93,8 +93,9 @@ def main() -> None:
         """Exports where an older export stands."""
         target = folder / name / "export"
         target.mkdir(parents=True)
-        for old in (exporting.MANIFEST, "old"):
-            (target / old).write_text("old")
+        (target / "old").write_text("old")
+        older = {"manifest_version": 1, "formats": {"older": {"files": {"old": ""}}}}
+        (target / exporting.MANIFEST).write_text(json.dumps(older))
         outcome: dict[str, Any] = {"error": ""}
         try:
             written = exporting.write(target, wanted, material, describe, log=folder / "log")

@@ -10,7 +10,8 @@ import numpy as np
 from fmnist_sweep import arithmetic, config, space
 from fmnist_sweep.proposers import Past, Proposal, Proposer, Task, make
 from fmnist_sweep.proposers.base import telling
-from fmnist_sweep.proposers.curves import CurveProposer, _Draws
+from fmnist_sweep.proposers.curves import CurveProposer
+from fmnist_sweep.proposers.draws import Draws
 from fmnist_sweep.proposers.features import features
 from tests.stand_ins import CLASSES, SHAPE
 
@@ -53,7 +54,7 @@ def searched(worth: Callable[[Proposal], float], trials: int, seed: int = 0) -> 
 
 def random_draw(seed: str) -> Proposal:
     """One of the space at random."""
-    suggest = _Draws(seed)
+    suggest = Draws(seed)
     arch, train = space.sample(config.parse(TEXT, "nets"), suggest, input_shape=SHAPE, classes=CLASSES)
     return Proposal(arch, train, suggest.drawn)
 

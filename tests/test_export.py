@@ -26,6 +26,7 @@ from fmnist_sweep.commands import export as command
 from fmnist_sweep.data import DataSource
 from fmnist_sweep.errors import ExportError, UsageError
 from fmnist_sweep.exporting import FormatCheck, Written, accuracy, checks, examples
+from fmnist_sweep.exporting import folder as folder_of_exports
 from fmnist_sweep.exporting.formats import FORMATS
 from fmnist_sweep.home import Home
 from fmnist_sweep.options import settings_of
@@ -214,6 +215,40 @@ def test_a_manifest_that_is_none(folder: Path, values: dict[str, Any], message: 
     with pytest.raises(ExportError) as error:
         exporting.read(folder)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "message"),
+    [
+        ('{"name": "a web app"}', "exists and is no export"),
+        ('{"manifest_version": 2, "formats": {"keras": {"files": {}}}}', "holds 'notes.txt' beside an export"),
+    ],
+)
+def test_a_folder_that_holds_anything_else_is_left_as_it_is(tmp_path: Path, manifest: str, message: str) -> None:
+    target = tmp_path / "site"
+    target.mkdir()
+    (target / exporting.MANIFEST).write_text(manifest)
+    (target / "notes.txt").write_text("mine")
+    with pytest.raises(ExportError, match=message):
+        exporting.write(target, [], None, None, log=tmp_path / "log")  # type: ignore[arg-type]
+    assert sorted(it.name for it in tmp_path.rglob("*")) == [exporting.MANIFEST, "notes.txt", "site"]
+
+
+def test_an_export_replaces_an_older_one_from_within_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / exporting.MANIFEST).write_text('{"manifest_version": 1, "formats": {"older": {"files": {"old": ""}}}}')
+    (target / "old").write_text("old")
+    done = Written({}, {})
+
+    def fill(scratch: Path, *_: object) -> Written:
+        (scratch / "new").write_text("new")
+        return done
+
+    monkeypatch.setattr(folder_of_exports, "_fill", fill)
+    monkeypatch.chdir(target)
+    assert exporting.write(Path(), [], None, None, log=tmp_path / "log") is done  # type: ignore[arg-type]
+    assert [str(it.relative_to(tmp_path)) for it in sorted(tmp_path.rglob("*"))] == ["model", "model/new"]
 
 
 def test_every_example_is_short_and_good_python() -> None:

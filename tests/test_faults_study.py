@@ -15,10 +15,12 @@ import pytest
 
 from fmnist_sweep import study
 from fmnist_sweep.aside import move_aside
+from fmnist_sweep.commands.export import read
 from fmnist_sweep.data import DataSource
 from fmnist_sweep.errors import DamagedLedgerError, StorageError, StudyError, UsageError
 from fmnist_sweep.home import Home, StudyFolder
 from fmnist_sweep.ledger import Ledger
+from fmnist_sweep.options import settings_of
 from fmnist_sweep.settings import Settings
 from fmnist_sweep.state import StudyState
 from tests.conftest import Cli, Study
@@ -120,6 +122,34 @@ class TestDamagedLedger:
         assert anew["trials"]["complete"] == 1
         assert len(patient.home.studies()) == 2
         assert patient.state.study["train_images"] == 500
+
+
+# Names, and what is only just beginning
+
+
+def begun(home: Path, name: str) -> Settings:
+    """A study with a ledger and nothing else."""
+    folder = Home(home).study(name)
+    folder.path.mkdir(parents=True)
+    with closing(Ledger(folder.ledger)) as ledger:
+        ledger.append("study", name=name, id="0123456789abcdef")
+    return replace(settings_of(home), home=Home(home))
+
+
+def test_a_study_with_a_long_name_is_put_aside_under_a_shorter_one(tmp_path: Path) -> None:
+    name = "n" * 75
+    settings = begun(tmp_path, name)
+    aside = move_aside(settings, name)
+    assert aside.startswith("n" * 64 + "-2")
+    assert settings.home.studies() == [aside]
+
+
+def test_a_study_that_is_only_just_beginning_is_called_so(tmp_path: Path) -> None:
+    folder = Home(tmp_path).study("mine")
+    folder.path.mkdir(parents=True)
+    Ledger(folder.ledger).close()
+    with pytest.raises(StudyError, match="study 'mine' is only just beginning"):
+        read(replace(settings_of(tmp_path), home=Home(tmp_path)), "mine")
 
 
 # Put aside while another process waited for it

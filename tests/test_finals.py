@@ -383,6 +383,16 @@ def test_no_net_that_is_worse_than_another_is_champion(
     assert found.name == min(unbeaten, key=lambda name: size[name])
 
 
+def test_where_it_cannot_be_told_whose_the_alias_is_it_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Away:
+        def get_model_version_by_alias(self, *_: str) -> None:
+            raise TimeoutError("no answer in 10 s")
+
+    monkeypatch.setattr(publish, "connect", lambda _: Away())
+    with pytest.raises(TimeoutError):
+        publish.crown("http://away", None, "", Title("ours", "search", 0.9, "because"))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("holder", "judged", "accuracy", "stays"),
     [

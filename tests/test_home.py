@@ -122,3 +122,11 @@ def test_nothing_is_in_use_that_was_never_started(tmp_path: Path, folder: StudyF
     assert not folder.in_use
     assert not Home(tmp_path).study("other").in_use
     assert not (folder.path / "lock").exists()
+
+
+def test_a_folder_that_no_study_can_have_is_no_study(tmp_path: Path) -> None:
+    for name in ("mine", "mine (copy)", "elsewhere"):
+        (tmp_path / "studies" / name).mkdir(parents=True)
+        (tmp_path / "studies" / name / "ledger.db").touch()
+    (tmp_path / "studies" / "a-link").symlink_to(tmp_path / "studies" / "elsewhere")
+    assert Home(tmp_path).studies() == ["elsewhere", "mine"]

@@ -26,8 +26,8 @@ LAYERS = {
     "executors": "executors.base executors executors.worker executors.inline executors.kernel executors.gpu "
     "executors.local executors.preload executors.ray_keeper executors.ray_cluster executors.ray_nodes "
     "executors.ray_data executors.ray_slot executors.ray",
-    "proposers": "curve_model proposers.base proposers.features proposers.curves proposers.grid proposers.optuna "
-    "proposers.keras_tuner proposers.make proposers",
+    "proposers": "curve_model proposers.base proposers.features proposers.draws proposers.curves proposers.grid "
+    "proposers.optuna proposers.keras_tuner proposers.make proposers",
     "views": "views.mirror views views.optuna_open views.optuna_claim views.optuna_storage "
     "views.mlflow_client views.shown views.pages views.mlflow_runs "
     "views.seen views.mlflow_seen views.optuna_seen views.tensorboard",

@@ -125,6 +125,22 @@ def test_the_ledger_has_where_it_was_shown_but_not_where_home_is(ledger: Ledger,
     assert address("http://me:canary@host:5000", tmp_path) == "http://me:***@host:5000"
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_on_another_server_nothing_is_written_into_an_experiment_of_the_same_number(
+    ledger: Ledger, uri: str, empty: Path, tmp_path: Path, there: bool
+) -> None:
+    view_of(ledger, uri, tmp_path)
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    shutil.copy(empty, tmp_path / "other.db")
+    if there:
+        made = connect(other).create_experiment("a colleague's")
+        assert made == StudyState.of(ledger.events()).views["experiment_id"]
+    with pytest.raises(
+        TrackingError, match='another experiment 1, "a colleague\'s"' if there else "has no experiment 1"
+    ):
+        view_of(ledger, other, tmp_path)
+
+
 def test_an_experiment_of_another_study_is_left_alone(ledger: Ledger, uri: str, tmp_path: Path) -> None:
     connect(uri).create_experiment("mine")
     with pytest.raises(TrackingError, match="another study's"):

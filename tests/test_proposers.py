@@ -161,8 +161,19 @@ def test_a_model_learns_and_random_draws_do_not(sampler: Sampler, learns: bool) 
 
 def test_a_grid_needs_a_finite_space() -> None:
     with pytest.raises(UsageError, match="learning_rate is a range without a step") as caught:
-        make(wide("grid")).ask([], lambda _: 0.0)
+        make(wide("grid"))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "gp"])
+def test_what_few_draws_come_to_is_found(sampler: Sampler) -> None:
+    """One net in twenty is within the limits."""
+
+    def excess(proposal: Proposal) -> float:
+        return float(int(proposal.fingerprint[:8], 16) % 20 != 0)
+
+    for seed in range(40):
+        assert isinstance(make(replace(wide(sampler), seed=seed)).ask([], excess), Proposal)
 
 
 def test_a_model_learns_where_nets_do_not_fit_the_machine() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from optuna.distributions import FloatDistribution
 
 from fmnist_sweep import config
 from fmnist_sweep.arch import ArchSpec, TrainSpec, fingerprint
@@ -224,11 +225,16 @@ def test_sizes_of_what_was_drawn() -> None:
     assert sizes.sizes == [4, 1]
 
 
-@pytest.mark.parametrize("ends", [(0.0, 0.5, 0.3), (0.0, 0.5, 0.125), (0.1, 0.7, 0.2), (0.0, 0.3, 0.1)])
+@pytest.mark.filterwarnings("ignore:The distribution is specified by")
+@pytest.mark.parametrize(
+    "ends", [(0.0, 0.5, 0.3), (0.0, 0.5, 0.125), (0.1, 0.7, 0.2), (0.0, 0.3, 0.1), (0.0, 0.35, 0.1)]
+)
 def test_steps_stay_within_the_range(ends: tuple[float, float, float]) -> None:
     low, high, step = ends
     of = sweep(f"dropout = {{ low = {low}, high = {high}, step = {step} }}")
     listed = [arch.blocks[0].dropout for arch, *_ in every(of)]
+    optunas = FloatDistribution(low, high, step=step)
+    assert all(optunas._contains(value) for value in listed)
     assert listed == pytest.approx([value for value in (low + step * turn for turn in range(9)) if value < high + 1e-9])
     for kind in (RandomSuggest, Sizes):
         assert {draw(of, kind(seed))[0].blocks[0].dropout for seed in range(99)} == set(listed)

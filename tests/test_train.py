@@ -208,6 +208,7 @@ def test_points_that_are_one_step_apart_or_less_are_reported_all_the_same(split:
     first, second, _ = reports
     assert (first.val_accuracy, first.train_loss) == (second.val_accuracy, second.train_loss)
     assert second.steady_accuracy == second.val_accuracy
+    assert first.steady_accuracy == first.val_accuracy  # of the net after its one step, not before
 
 
 def test_a_diverging_training_says_so(split: Split) -> None:

@@ -55,6 +55,11 @@ def export(settings: Settings, model: str, formats: list[str], out: Path | None,
     warm_up()
     section = study.plan(replace(settings, study=name)).config.data
     source = datasets.source_of(section, settings.data_dir, say=lambda line: console.print(line))
+    if source.fingerprint != state.study["data"]:
+        raise ExportError(
+            f"the images of study {name!r} have changed since it was run (their fingerprint is {source.fingerprint}, "
+            f"and was {state.study['data']}); valid: the same files, see --data-dir"
+        )
     data = datasets.prepare(source, settings.home.data, train_images=state.study["train_images"])
     listed = ", ".join(form.name for form in wanted)
     console.print(f"exporting {job.key}, {job.arch.short}, as {listed}", highlight=False, soft_wrap=True)
@@ -132,7 +137,7 @@ def read(settings: Settings, name: str) -> StudyState:
     """The state of an existing study.
 
     Raises:
-        StudyError: There is none of that name.
+        StudyError: There is none of that name, or nothing in it yet.
     """
     folder = settings.home.study(name)
     if not folder.exists:
@@ -140,9 +145,12 @@ def read(settings: Settings, name: str) -> StudyState:
         raise StudyError(f"--study {name!r}: no such study in {settings.home.path}; there: {known}")
     ledger = Ledger(folder.ledger)
     try:
-        return StudyState.of(ledger.events())
+        state = StudyState.of(ledger.events())
     finally:
         ledger.close()
+    if not state.study:
+        raise StudyError(f"study {name!r} is only just beginning; ask again in a minute, or run it again")
+    return state
 
 
 def _chosen(state: StudyState, model: str) -> JobRecord:

@@ -121,6 +121,7 @@ def use(share: GpuShare | None) -> None:
     """Keeps this process to its share; to be called before TensorFlow's first operation. None changes nothing."""
     if share is None:
         return
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # as nvidia-smi counts, which the shares are from
     os.environ["CUDA_VISIBLE_DEVICES"] = share.name
     tensorflow = sys.modules.get("tensorflow")
     if tensorflow is None:

@@ -69,8 +69,9 @@ def write(target: Path, wanted: Sequence[Format], material: Material, describe: 
     Raises:
         ExportError: No format is left, a converter failed, or the folder is in the way or can't be written.
     """
-    if target.exists() and not (target / MANIFEST).exists():
-        raise ExportError(f"--out {target} exists and is no export; choose another folder")
+    target = target.absolute()
+    if target.exists():
+        _check_ours(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=".export-"))
@@ -80,14 +81,41 @@ def write(target: Path, wanted: Sequence[Format], material: Material, describe: 
         written = _fill(scratch, wanted, material, describe, log)
         scratch.chmod(0o755)
         _sync(scratch)
-        if target.exists():
-            shutil.rmtree(target)
-        os.replace(scratch, target)  # noqa: PTH105
+        _put(scratch, target)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
     durable.sync_folder(target.parent)
     return written
+
+
+def _check_ours(target: Path) -> None:
+    """Raises ExportError unless a folder is an export, of any release, and nothing else: it is about to be replaced."""
+    try:
+        manifest = json.loads((target / MANIFEST).read_text(encoding="utf-8"))
+        named = {str(file).split("/")[0] for form in manifest["formats"].values() for file in form["files"]}
+        int(manifest["manifest_version"])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        raise ExportError(f"--out {target} exists and is no export; choose another folder") from None
+    ours = {MANIFEST, card.FILE, *(name for form in FORMATS.values() for name in (form.path, examples.file_name(form)))}
+    others = sorted(it.name for it in target.iterdir() if it.name not in ours | named)
+    if others:
+        raise ExportError(f"--out {target} holds {others[0]!r} beside an export; choose another folder, or move it")
+
+
+def _put(scratch: Path, target: Path) -> None:
+    """Moves the new export into place; until it is there, the old one is not gone."""
+    if not target.exists():
+        os.replace(scratch, target)  # noqa: PTH105
+        return
+    old = scratch.with_name(f"{scratch.name}-old")
+    os.replace(target, old)  # noqa: PTH105
+    try:
+        os.replace(scratch, target)  # noqa: PTH105
+    except BaseException:
+        os.replace(old, target)  # noqa: PTH105
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _fill(scratch: Path, wanted: Sequence[Format], material: Material, describe: Describe, log: Path) -> Written:

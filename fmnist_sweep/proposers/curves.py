@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from scipy import special
 from threadpoolctl import threadpool_limits
 
-from fmnist_sweep import arithmetic, pruning, space
+from fmnist_sweep import arithmetic, pruning
 from fmnist_sweep.curve_model import CurveModel, Floats, Observations, Whole
 from fmnist_sweep.proposers.base import Excess, Past, Proposal, Task, telling
+from fmnist_sweep.proposers.draws import Draws, drawn, fresh
 from fmnist_sweep.proposers.features import features
-from fmnist_sweep.schema import Scalar
 
 _DRAWS = 400  # candidates at random
 _BEST, _LIKE_BEST = 5, 40  # so many of the best trials, and candidates that are like each
-_KEPT = 0.7  # of the values of a trial that a candidate is like
 _TRIES = 80  # random draws for one that is new, and unlike the earlier
 _TOLD = 80  # trials that the model is told of at most; its time grows with their cube
 _LEAST_ERROR = 0.001
@@ -57,8 +54,10 @@ class CurveProposer:
             found = next((candidates[place] for place in order if valid(candidates[place])), None)
             if found is not None:
                 return found
-        draws = [self._draw(_Draws(f"{self._task.seed}-{len(past)}-new-{turn}")) for turn in range(_TRIES)]
+        draws = [drawn(self._task, Draws(f"{self._task.seed}-{len(past)}-new-{turn}")) for turn in range(_TRIES)]
         quick = _quicker_half([it for it in draws if valid(it)])
+        if not quick:
+            return fresh(self._task, f"{self._task.seed}-{len(past)}-last", known, lambda it: 0.0 if valid(it) else 1.0)
         return _farthest(quick, [earlier.proposal for earlier in past[-_TOLD:]])
 
     def _print_of(self, number: int, proposal: Proposal) -> str:
@@ -67,22 +66,15 @@ class CurveProposer:
             known = self._prints[number] = (proposal, proposal.fingerprint)
         return known[1]
 
-    def _draw(self, suggest: _Draws) -> Proposal:
-        task = self._task
-        arch, train = space.sample(
-            task.config, suggest, input_shape=task.input_shape, classes=task.classes, seed=task.seed
-        )
-        return Proposal(arch, train, suggest.drawn)
-
     def _candidates(self, taught: Sequence[Past], number: int) -> Iterator[Proposal]:
         """Random draws, and nets that have most values of one of the best trials."""
         seed = f"{self._task.seed}-{number}"
         for turn in range(_DRAWS):
-            yield self._draw(_Draws(f"{seed}-{turn}"))
+            yield drawn(self._task, Draws(f"{seed}-{turn}"))
         best = sorted(taught, key=lambda it: (len(it.scores), it.scores[-1] if it.scores else 0.0), reverse=True)
         for rank, earlier in enumerate(best[:_BEST]):
             for turn in range(_LIKE_BEST):
-                yield self._draw(_Draws(f"{seed}-{rank}-{turn}", earlier.proposal.drawn))
+                yield drawn(self._task, Draws(f"{seed}-{rank}-{turn}", earlier.proposal.drawn))
 
     def _order(self, taught: Sequence[Past], pending: Sequence[Past], candidates: Sequence[Proposal]) -> list[int]:
         """The candidates' places, the most promising first."""
@@ -210,27 +202,3 @@ def _fitting(past: Sequence[Past]) -> Callable[[Proposal], bool]:
 
 def _bytes(proposal: Proposal) -> int:
     return arithmetic.cost(proposal.arch).training_bytes(proposal.train)
-
-
-class _Draws:
-    """Notes what it draws: at random, or most of it as ``like`` has it."""
-
-    def __init__(self, seed: str, like: Mapping[str, Any] | None = None) -> None:
-        self._draws = space.RandomSuggest(seed)
-        self._coin = random.Random(f"{seed}-kept")
-        self._like = like or {}
-        self.drawn: dict[str, Any] = {}
-
-    def choice(self, name: str, choices: Sequence[Scalar]) -> Scalar:
-        return self._noted(name, self._draws.choice(name, choices))  # type: ignore[no-any-return]
-
-    def whole(self, name: str, low: int, high: int, step: int, log: bool) -> int:
-        return self._noted(name, self._draws.whole(name, low, high, step, log))  # type: ignore[no-any-return]
-
-    def real(self, name: str, low: float, high: float, step: float | None, log: bool) -> float:
-        return self._noted(name, self._draws.real(name, low, high, step, log))  # type: ignore[no-any-return]
-
-    def _noted(self, name: str, value: Any) -> Any:
-        kept = name in self._like and self._coin.random() < _KEPT
-        self.drawn[name] = self._like[name] if kept else value
-        return self.drawn[name]

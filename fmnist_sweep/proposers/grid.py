@@ -10,30 +10,30 @@ from fmnist_sweep.proposers.base import Excess, Past, Proposal, Task
 
 
 class GridProposer:
-    """See ``Proposer``; what it has listed it remembers, so as not to walk the space again."""
+    """See ``Proposer``; what it has listed it remembers, so as not to walk the space again.
+
+    Raises:
+        UsageError: The space has a continuous range.
+    """
 
     def __init__(self, task: Task) -> None:
+        endless = space.endless(task.config)
+        if endless:
+            raise UsageError(
+                f"sampler 'grid' needs a finite space, but {endless} is a range without a step; "
+                "valid: give it a step or choices, or another sampler"
+            )
         self._rest = space.configurations(
             task.config, input_shape=task.input_shape, classes=task.classes, seed=task.seed
         )
         self._listed: list[Proposal] = []
 
     def ask(self, past: Sequence[Past], excess: Excess) -> Proposal | None:
-        """See ``Proposer``.
-
-        Raises:
-            UsageError: The space has a continuous range.
-        """
+        """See ``Proposer``."""
         known = {earlier.proposal.fingerprint for earlier in past}
-        try:
-            for proposal in self._all():
-                if proposal.fingerprint not in known and excess(proposal) <= 0:
-                    return proposal
-        except space.Endless as error:
-            raise UsageError(
-                f"sampler 'grid' needs a finite space, but {error} is a range without a step; "
-                "valid: give it a step or choices, or another sampler"
-            ) from None
+        for proposal in self._all():
+            if proposal.fingerprint not in known and excess(proposal) <= 0:
+                return proposal
         return None
 
     def _all(self) -> Iterator[Proposal]:

@@ -247,5 +247,4 @@ class _Walker:
         return int(self._ask(name, _Ranged(low, high, log) if log else _Listed(range(low, high + 1, step))))
 
     def real(self, name: str, low: float, high: float, step: float | None, log: bool) -> float:
-        steps = [low + step * turn for turn in range(round((high - low) / step) + 1)] if step else []
-        return float(self._ask(name, _Listed(steps) if steps else _Ranged(low, high, log)))
+        return float(self._ask(name, _Listed(space.steps(low, high, step)) if step else _Ranged(low, high, log)))

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from fmnist_sweep import space
 from fmnist_sweep.proposers.base import Excess, Past, Proposal, Task, telling
+from fmnist_sweep.proposers.draws import fresh
 from fmnist_sweep.schema import Sampler, Scalar, SweepConfig
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -52,11 +53,10 @@ class OptunaProposer:
         told = [self._told(number, earlier) for number, earlier in enumerate(past)]
         study.add_trials([self._frozen(told[number]) for number in telling(past, _TOLD)])
         known = {it.fingerprint for it in told}
-        over_limits = 0
+        over_limits, task = 0, self._task
         for turn in range(_TRIES):
             study.sampler = self._make(self._sampler if turn < _MODEL_TRIES else "random", len(past), turn, over_limits)
             trial = study.ask()
-            task = self._task
             arch, train = space.sample(
                 task.config,
                 _OptunaSuggest(trial),
@@ -74,7 +74,7 @@ class OptunaProposer:
                 study.tell(trial, state=TrialState.FAIL)  # a failed trial teaches the sampler nothing
             else:
                 return proposal
-        return None
+        return fresh(task, f"{task.seed}-{len(past)}-last", known, excess)
 
     def _told(self, number: int, earlier: Past) -> _Told:
         known = self._known.get(number)

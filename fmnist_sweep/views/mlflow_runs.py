@@ -74,15 +74,17 @@ class MlflowView:
                 self._pages = event.body.get("pages", self._pages)
                 self._runs |= {STUDY_RUN: event.body["study_run_id"]} if "study_run_id" in event.body else {}
             self._told[event.kind, event.job] += 1
-        if not self._experiment:
-            try:
-                self._experiment = self._make_experiment()
-            except Exception as error:
-                if may_come_back(self._uri, error):
-                    raise AwayError(str(error).splitlines()[0]) from None
-                raise
-            where = address(self._uri, self._artifacts.parent)
-            self._record("view", "", experiment_id=self._experiment, tracking_uri=where)
+        try:
+            if self._experiment:
+                self._check_experiment()
+                return
+            self._experiment = self._make_experiment()
+        except Exception as error:
+            if may_come_back(self._uri, error):
+                raise AwayError(str(error).splitlines()[0]) from None
+            raise
+        where = address(self._uri, self._artifacts.parent)
+        self._record("view", "", experiment_id=self._experiment, tracking_uri=where)
 
     def describe_again(self, jobs: Iterable[str]) -> None:
         """Lets the next event of each of these jobs show all that is known of it beforehand, as the first one did."""
@@ -116,6 +118,21 @@ class MlflowView:
             self._end(self._run_of(event, job), event, job)
         elif event.kind == "tested":
             self._log(self._run_of(event, job), shown.tested_metrics(job), 0, event.time)
+
+    def _check_experiment(self) -> None:
+        """Raises TrackingError if the experiment that was recorded is none of this study's here: on another server, or
+        on one that was restored from an older backup, the same number is another study's or nobody's."""
+        where = f"MLflow at {masked(self._uri)}"
+        advice = "choose the --tracking-uri that the study was run with, or let doctor --fix show it here anew"
+        try:
+            found = self._client.get_experiment(self._experiment)
+        except Exception as error:
+            if getattr(error, "error_code", "") != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            raise TrackingError(f"{where} has no experiment {self._experiment}, the study's; {advice}") from None
+        owner = found.tags.get("sweep.study_id") or (self._study["id"] if found.name == self._study["name"] else "")
+        if owner != self._study["id"]:
+            raise TrackingError(f"{where} has another experiment {self._experiment}, {found.name!r}; {advice}")
 
     def _make_experiment(self) -> str:
         name, identity = self._study["name"], self._study["id"]
