@@ -56,14 +56,15 @@ def choose(findings: Findings, state: StudyState) -> Champion:
 
 
 def _winner(findings: Findings) -> tuple[Standing, str]:
-    finalists = [it for it in findings.standings if is_trial(it.contender.name)]
-    rivals = [it for it in findings.standings if not is_trial(it.contender.name)]
+    leader = findings.standings[0]
+    rivals = [it for it in findings.standings if not is_trial(it.contender.name) or it.contender.name in findings.labs]
+    finalists = [it for it in findings.standings if it not in rivals]
     better = {(pair.a, pair.b) for pair in findings.pairs if pair.verdict == "better"}
     better |= {(pair.b, pair.a) for pair in findings.pairs if pair.verdict == "worse"}
     for it in finalists:
         if all((it.contender.name, rival.contender.name) in better for rival in rivals):
             return it, "better than each of the lab's nets" if rivals else "there is no net of the lab's beside it"
-    beside = [finalists[0], *rivals]
+    beside = [leader, *(it for it in rivals if it is not leader)]
     seeds = len(findings.seeds)
     if smallest_p(seeds) > LEVEL:
         first = max(beside, key=lambda it: it.val_accuracy)

@@ -116,6 +116,7 @@ class Findings:
         sentence: The verdict on it.
         without_duplicates: ``pairs`` judged on the images that the training file has no copy of; None where it is not
             known which these are.
+        labs: Finalists that are one of the lab's nets.
     """
 
     standings: tuple[Standing, ...]
@@ -126,6 +127,7 @@ class Findings:
     leader: str
     sentence: str
     without_duplicates: tuple[PairVerdict, ...] | None = None
+    labs: tuple[str, ...] = ()
 
     @property
     def changed(self) -> tuple[tuple[PairVerdict, PairVerdict], ...]:
@@ -272,12 +274,12 @@ def judge(state: StudyState, nets: Sequence[Contender], seeds: Sequence[int]) ->
     standings = [_standing(state, net, seeds, apart) for net in judged]
     trials = sorted((it for it in standings if is_trial(it.contender.name)), key=_by_validation)
     rivals = sorted((it for it in standings if it not in trials), key=_by_validation)
-    family = [(ours.contender.name, theirs.contender.name) for ours in trials for theirs in rivals]
     same = {net.name: net.same_as for net in nets if net.same_as}
-    family += [pair for pair in _CLAIMED if pair[0] in correct and pair[1] in correct]
+    family = _family([it.contender.name for it in trials], [it.contender.name for it in rivals], same)
     pairs = verdicts.compare_all(correct, family)
+    labs = {twin: name for name, twin in same.items() if is_trial(twin)}
     told = verdicts.claims(
-        pairs,
+        [*pairs, *(replace(pair, a=labs.get(pair.a, pair.a), b=labs.get(pair.b, pair.b)) for pair in pairs)],
         epochs={net.name: float(net.train.epochs) for net in nets},
         fingerprints={net.name: fingerprint(net.arch, net.train.with_seed(0)) for net in nets},
     )
@@ -291,7 +293,24 @@ def judge(state: StudyState, nets: Sequence[Contender], seeds: Sequence[int]) ->
         leader=leader,
         sentence=_sentence(leader, [pair for pair in pairs if pair.a == leader], same),
         without_duplicates=None if apart is None else verdicts.compare_all(apart, family),
+        labs=tuple(labs),
     )
+
+
+def _family(trials: Sequence[str], rivals: Sequence[str], same: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The pairs that are judged together: each finalist beside each of the lab's nets, and the lab's claims.
+
+    A finalist may be one of the lab's nets, which has no results of its own then: it stands for that in both.
+    """
+    names = {*trials, *rivals}
+    wanted = [(ours, theirs) for ours in trials for theirs in rivals]
+    wanted += [(ours, twin) for ours in trials for twin in same.values() if is_trial(twin)]
+    wanted += [(same.get(a, a), same.get(b, b)) for a, b in _CLAIMED]
+    family: list[tuple[str, str]] = []
+    for a, b in wanted:
+        if a != b and {a, b} <= names and (a, b) not in family and (b, a) not in family:
+            family.append((a, b))
+    return family
 
 
 def _elsewhere(claim: Claim, state: StudyState) -> Claim:

@@ -114,6 +114,32 @@ def test_a_finalist_that_is_one_of_the_labs_nets_is_not_compared_with_itself(tmp
     assert len(finals.extras(nets, SEEDS)) == len(SEEDS)
 
 
+def test_a_finalist_that_is_one_of_the_labs_nets_stands_for_it(tmp_path: Path) -> None:
+    """As in an ablation: trial 2 is lab-cnn3, so lab-cnn3 is compared with trial 1 and with lab-cnn1 all the same."""
+    ledger = searched(tmp_path)
+    best = StudyState.of(ledger.events()).ranked()[0]
+    labs = [
+        Variant("lab-cnn3", best.arch, best.train, "the same net") if it.name == "lab-cnn3" else it
+        for it in variants()
+        if it.name in ("lab-cnn1", "lab-cnn3", "lab-cnn3-bn-as-intended")
+    ]
+    nets = finals.contenders(StudyState.of(ledger.events()), 2, labs)
+    assert {net.name: net.same_as for net in nets if net.same_as} == {"lab-cnn3": "trial-2"}
+    finish(ledger, nets, {"trial-2": 0.90, "trial-1": 0.95, "lab-cnn1": 0.80, "lab-cnn3-bn-as-intended": 0.85})
+    findings, state = judged(ledger, nets)
+    assert {(pair.a, pair.b) for pair in findings.pairs} == {
+        *(("trial-1", other) for other in ("trial-2", "lab-cnn1", "lab-cnn3-bn-as-intended")),
+        *(("trial-2", other) for other in ("lab-cnn1", "lab-cnn3-bn-as-intended")),
+    }
+    _, depth, batch_norm = findings.claims
+    assert "were not compared" not in depth.why + batch_norm.why
+    assert batch_norm.verdict == "refuted"  # at 0.85 beside 0.90
+    won = champion.choose(findings, state)
+    assert (won.name, won.why) == ("trial-1", "better than each of the lab's nets")
+    worse = replace(findings, pairs=tuple(replace(it, verdict="not distinguishable") for it in findings.pairs))
+    assert "no finalist is better than each of the lab's nets" in champion.choose(worse, state).why
+
+
 def test_a_net_that_the_search_has_drawn_twice_is_one_finalist(tmp_path: Path) -> None:
     ledger = searched(tmp_path)
     ledger.append("asked", "trial-0003", 0, **stand_ins.asked(3, stand_ins.proposals()[2]))
