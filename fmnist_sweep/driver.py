@@ -91,14 +91,20 @@ class Driver:
         self._deaths: dict[tuple[str, bool], int] = {}  # by job, and whether its node was lost with it
         self._errors_in_a_row = 0
         self._exhausted = False
-        self._patience = 0
+        self._patience, self._search = 0, True
         self._waits_for: set[str] | None = None  # what ran when the proposer had nothing: none of it has ended yet
         self._deadline = Deadline(None, 0.0, task.config)
         self._pasts = Pasts(task.config.fidelity.price)
         self._worth = judging(proposer, self._pasts, self.state.trials)
 
     def run(
-        self, target: int, extras: Sequence[Extra] = (), timeout_s: float | None = None, patience: int = 0
+        self,
+        target: int,
+        extras: Sequence[Extra] = (),
+        timeout_s: float | None = None,
+        patience: int = 0,
+        *,
+        search: bool = True,
     ) -> Outcome:
         """Goes on until ``target`` trials and all ``extras`` have ended.
 
@@ -107,11 +113,12 @@ class Driver:
             extras: Nets to train beside them, none of them ever stopped early.
             timeout_s: Seconds that the study may take in all, earlier runs counted; see ``Deadline``.
             patience: See ``pruning.flat``; trials of earlier runs count; 0 for never.
+            search: Whether trials go on; else they are left as they stand, and ``extras`` alone are trained.
 
         Raises:
             FatalError: It can't go on; the message says why.
         """
-        self._patience = patience
+        self._patience, self._search = patience, search
         self._take_up(extras)
         deadline = self._deadline = Deadline(timeout_s, self.state.wall_s, self._task.config)
         while True:
@@ -128,6 +135,9 @@ class Driver:
             self._watch(self.state, None)
         if self._stopping() is not Stopping.NO:
             return "interrupted"
+        if not search:
+            left = [extra.key for extra in extras if self.state.jobs[extra.key].state not in ENDED]
+            return "timeout" if left else "done"
         short = len(self.state.trials()) < target
         if (deadline.closing and short) or (deadline.over and (short or self.state.unfinished())):
             return "timeout"
@@ -156,7 +166,12 @@ class Driver:
             if job.state == "complete" and not job.kept and not job.same_as:
                 self._record("kept", job.key)  # a driver may have been killed just before; what was dropped stays so
         self._drop()
+        wanted = {extra.key for extra in extras}
+        wanted |= {self.state.jobs[key].same_as for key in wanted & self.state.jobs.keys()}
+        wanted |= {self._twin(fingerprint(extra.arch, extra.train), extra.kind, ()) for extra in extras}
         for job in self.state.unfinished():
+            if not self._search and job.key not in wanted:
+                continue
             if job.state == "running" and not self._goes_on(job):
                 self._hold(job)
             elif job.state != "held" and not job.same_as:
@@ -182,6 +197,8 @@ class Driver:
         while True:
             if self._queue:
                 return self._queue.pop(0)
+            if not self._search:
+                return None
             held = pruning.promoted(self._rungs, config.fidelity, self._worth)
             if held is not None:
                 return held.key

@@ -76,7 +76,8 @@ class Work:
         extras: Makes the nets to train beside them, from what the study stands at.
         finale: Called once everything is trained, before it is told to the views.
         fresh: Whether to put an old study of that name aside first.
-        patience: See ``pruning.flat``; None leaves the study's as it is and asks for no new trials.
+        patience: See ``pruning.flat``; None leaves the study's as it is.
+        search: See ``Driver.run``.
     """
 
     target: int
@@ -84,6 +85,7 @@ class Work:
     finale: Callable[[Scene], None] = lambda _: None
     fresh: bool = False
     patience: int | None = None
+    search: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +188,8 @@ def _drive(settings: Settings, task: Task, scene: Scene, mirrors: list[Mirror], 
             watch=hooks.watch,
             stopping=stopping,
         )
-        outcome = driver.run(work.target, work.extras(driver.state, scene.data), settings.timeout_s, work.patience or 0)
+        extras = work.extras(driver.state, scene.data)
+        outcome = driver.run(work.target, extras, settings.timeout_s, work.patience or 0, search=work.search)
     finally:
         executor.close()
     for mirror in mirrors:

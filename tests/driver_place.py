@@ -49,6 +49,7 @@ class Place:
         timeout_s: float | None = None,
         stop_after: int | None = None,
         patience: int = 0,
+        search: bool = True,
     ) -> Outcome:
         seen = 0
 
@@ -61,7 +62,9 @@ class Place:
 
         executor = InlineExecutor(run)
         try:
-            return self.driver(executor, watch=watch, stopping=stopping).run(target, extras, timeout_s, patience)
+            return self.driver(executor, watch=watch, stopping=stopping).run(
+                target, extras, timeout_s, patience, search=search
+            )
         finally:
             executor.close()
 

@@ -273,6 +273,25 @@ def test_one_of_the_labs_nets_that_a_trial_was_before_is_trained_in_full(place: 
     assert (place.folder.job("lab-twin") / "weights.npz").exists()
 
 
+def test_without_a_search_trials_stay_as_they_are(place: Place) -> None:
+    """As for the finals of a search that was interrupted."""
+    assert place.drive(12, stop_after=9) == "interrupted"
+    before = place.state.trials()
+    assert {"held", "running"} & {job.state for job in before}
+    assert place.drive(len(before), extras=nets("lab-cnn1"), search=False) == "done"
+    assert place.state.trials() == before
+    assert place.state.jobs["lab-cnn1"].state == "complete"
+    assert place.drive(12) == "done"
+    assert place.drive(12, extras=nets("lab-cnn3"), timeout_s=0.0, search=False) == "timeout"
+
+
+def test_a_net_whose_twin_was_interrupted_is_trained_without_a_search_too(place: Place) -> None:
+    cnn3, written = nets("lab-cnn3", "lab-cnn3-bn-as-written")
+    assert place.drive(0, extras=[cnn3], stop_after=1) == "interrupted"
+    assert place.drive(0, extras=[written], search=False) == "done"
+    assert place.state.jobs[written.key].state == "complete"
+
+
 def test_out_of_time_is_said_and_a_longer_time_goes_on(place: Place) -> None:
     assert place.drive(5, timeout_s=0.0) == "timeout"
     assert place.drive(5, timeout_s=600.0) == "done"

@@ -57,7 +57,7 @@ def compare(settings: Settings, top: int, seeds: int, *, curves: bool = False, q
         finals.record(scene.ledger, nets, numbers, winner.to_dict())
         found.append((findings, winner))
 
-    work = Work(len(before.trials()), extras, finale)
+    work = Work(len(before.trials()), extras, finale, search=False)
     ended = study_of(settings, planned, work, quiet, console, results=False)
     if found:
         return _told(ended, settings, *found[0], curves, quiet, console)

@@ -93,7 +93,7 @@ def run_lab(settings: Settings, names: Sequence[str], seeds: int, *, quiet: bool
             )
         )
 
-    return study_of(settings, planned, Work(0, extras), quiet, console)
+    return study_of(settings, planned, Work(0, extras, search=False), quiet, console)
 
 
 def lab_epochs(planned: Plan) -> int:
