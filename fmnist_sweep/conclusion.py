@@ -50,7 +50,12 @@ def sure(state: StudyState) -> str:
     The margin is the normal approximation of a share among independent images; seeds come on top of it.
     """
     if state.compared is not None:
-        champion = state.compared["champion"]
+        champion, newer = state.compared["champion"], unjudged(state)
+        if newer is not None:
+            return (
+                f"compare has judged an earlier state of this study (champion {champion['name']}): {called(newer)}, "
+                "which leads by its last steps, was not among the finalists."
+            )
         return f"compare has judged this study under {len(state.compared['seeds'])} seeds: champion {champion['name']}."
     best = max((job.best for job in state.jobs.values() if job.best is not None), default=None)
     if best is None:
@@ -62,6 +67,15 @@ def sure(state: StudyState) -> str:
     )
     many = sum(job.best is not None for job in state.trials())
     return f"{line}; the best of {many} such scores looks better than it is." if many > 1 else f"{line}."
+
+
+def unjudged(state: StudyState) -> JobRecord | None:
+    """The first of today's finalists, if the last comparison did not have it; None without a comparison too."""
+    finalists = state.finalists()
+    if state.compared is None or not finalists:
+        return None
+    judged = {net["name"] for net in state.compared["contenders"]}
+    return None if f"trial-{finalists[0].number}" in judged else finalists[0]
 
 
 def _best_of_lab(state: StudyState) -> JobRecord | None:

@@ -37,6 +37,7 @@ MIN_CORRELATION = 0.95
 MAX_RATIO = 0.2
 _RANK = 10  # the neighbour that a copy must be much nearer than
 _GRID = 8
+_AT_ONCE = 4_096  # images that are floats at a time, so that a set that fits the memory once does
 _ROUNDING = 1e-3  # grey levels; whole greys differ by more in the mean of a cell, unless they are equal
 METHOD = (
     f"a difference hash within {MAX_BITS} of {2 * _GRID**2} bits, a pixel correlation r of {MIN_CORRELATION} or more, "
@@ -87,14 +88,17 @@ def _digests(images: Images) -> Iterable[bytes]:
 
 def near_copies(train: Images, test: Images) -> set[int]:
     """Indices of the test images that have a near copy in ``train``; see the module."""
-    ours, theirs = difference_hash(test), difference_hash(train)
+    ours, theirs = (
+        np.concatenate([difference_hash(images[start : start + _AT_ONCE]) for start in range(0, len(images), _AT_ONCE)])
+        for images in (test, train)
+    )
     left, above = (np.ascontiguousarray(column) for column in theirs.T)
-    pixels, references = standardised(test), standardised(train)
     found = set()
-    for place, (bits, image) in enumerate(zip(ours, pixels, strict=True)):
+    for place, bits in enumerate(ours):
         apart = np.bitwise_count(left ^ bits[0]) + np.bitwise_count(above ^ bits[1])  # uint8 (training images,)
         near = _nearest(apart)
-        if stands_out(references[near] @ image, apart[near]):
+        (image,) = standardised(test[place : place + 1])
+        if stands_out(standardised(train[near]) @ image, apart[near]):
             found.add(place)
     return found
 

@@ -119,6 +119,19 @@ def test_after_a_comparison_the_champion_is_what_there_is_to_export(settings: Se
     assert after(told, "Next:") == ["python -m fmnist_sweep export --model champion"]
 
 
+def test_a_search_that_went_on_after_a_comparison_says_so_and_asks_for_another(settings: Settings) -> None:
+    story = Story().begin().lab().search(6)
+    story.compare(1, 2)
+    state = story.state
+    assert state.compared is not None
+    new = f"trial-{state.finalists()[0].number}"
+    judged = [net for net in state.compared["contenders"] if net["name"] != new]
+    state.compared = {**state.compared, "contenders": judged}
+    told = lines(closing.of_search(settings, state, "done"))
+    assert "compare has judged an earlier state of this study (champion" in " ".join(told)
+    assert after(told, "Next:") == ["python -m fmnist_sweep compare", "python -m fmnist_sweep export"]
+
+
 def test_the_time_of_a_comparison_is_its_own(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A search of half an hour leaves ``compare --timeout 10m`` its ten minutes."""
     state = Story().begin().search(6).state

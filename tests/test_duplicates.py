@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +28,28 @@ def pictures(count: int, seed: int, channels: int = 1, side: int = SIDE) -> Imag
     rows = coarse[:, low] * (1 - part)[:, None, None] + coarse[:, low + 1] * part[:, None, None]
     fine = rows[:, :, low] * (1 - part)[:, None] + rows[:, :, low + 1] * part[:, None]
     return (20 + 160 * fine).astype(np.uint8)
+
+
+def test_no_more_than_a_share_of_the_images_are_floats_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Float copies of all would take eight times the memory of a set, which may be gigabytes."""
+    monkeypatch.setattr(duplicates, "_AT_ONCE", 100)
+    made, hashed, inner, hashing = list[int](), list[int](), duplicates.standardised, duplicates.difference_hash
+
+    def standardised(images: Images) -> Any:
+        made.append(len(images))
+        return inner(images)
+
+    def difference_hash(images: Images) -> Any:
+        hashed.append(len(images))
+        return hashing(images)
+
+    train, test = pictures(1_000, seed=0), pictures(20, seed=1)
+    test[3] = train[999] + 1
+    monkeypatch.setattr(duplicates, "standardised", standardised)
+    monkeypatch.setattr(duplicates, "difference_hash", difference_hash)
+    assert duplicates.find(train, test).test == (3,)
+    assert max(made) < 500
+    assert max(hashed) == 100
 
 
 def test_copies_are_told_by_their_kind() -> None:

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fmnist_sweep.finals import Findings
-from fmnist_sweep.report import final_charts, search_charts
+from fmnist_sweep.report import final_charts, says, search_charts
 from fmnist_sweep.report.facts import Facts, gather
-from fmnist_sweep.report.images import Confusion, Duplicates, Mistakes
+from fmnist_sweep.report.images import Confusion, Duplicates, Mistakes, Mixed
 from fmnist_sweep.report.importance import FEWEST, Importances, importances
 from fmnist_sweep.report.look import DARK, label
 from fmnist_sweep.report.page import short
@@ -118,6 +118,13 @@ def test_shrinkage_compares_the_best_epoch_with_the_best_epoch(told: tuple[Study
         assert it.searched == standing.contender.searched
         assert it.retrained == pytest.approx(np.mean([job.best for job in finals]))
         assert it.last == standing.val_accuracy <= it.retrained
+
+
+def test_a_class_without_test_images_is_not_the_hardest() -> None:
+    shares = ((0.9, 0.1, 0.0), (0.2, 0.8, 0.0), (0.0, 0.0, 0.0))
+    text = says.confusion(Confusion("trial-1", 6, ("wren", "tit", "owl"), shares, (Mixed("tit", "wren", 0.2),)))
+    assert text.startswith("Hardest for trial-1 is tit, right in 80.0 % of the cases")
+    assert text.endswith("No test image is of owl.")
 
 
 def test_the_confusion_agrees_with_the_accuracy(told: tuple[StudyState, Findings], facts: Facts) -> None:

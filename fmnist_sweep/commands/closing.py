@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from fmnist_sweep.conclusion import found, sure
+from fmnist_sweep.conclusion import found, sure, unjudged
 from fmnist_sweep.driver import Outcome
 from fmnist_sweep.settings import Settings
 from fmnist_sweep.state import StudyState
@@ -98,10 +98,11 @@ def of_search(settings: Settings, state: StudyState, outcome: Outcome) -> Closin
         Step("one page with every chart", command("report", settings, state)),
     ]
     steps = []
-    if ranked and state.compared is None:
+    judged = state.compared is not None and unjudged(state) is None
+    if ranked and not judged:
         steps.append(compare_step(settings, state))
     if ranked:
-        model = "" if state.compared is None else " --model champion"
+        model = " --model champion" if judged else ""
         steps.append(Step("take the best model away", command("export", settings, state, model)))
     return Closing(found(state), sure(state), look if state.jobs else [], [*goes_on, *steps])
 

@@ -158,7 +158,7 @@ def show(console: Console, findings: Findings, state: StudyState) -> None:
     console.print(
         f"Mean of {len(findings.seeds)} seeds ± their standard deviation, on the test set, which was opened "
         f"{findings.openings} time{'' if findings.openings == 1 else 's'} for this study. "
-        "Searched: the one-seed validation score that the net was chosen for; retrained: its mean under these seeds.",
+        "Searched: the best validation score of the one seed there; retrained: the mean of these after the last epoch.",
         highlight=False,
     )
     console.print()

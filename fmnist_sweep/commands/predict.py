@@ -51,7 +51,7 @@ def _read(path: Path, shape: tuple[int, int, int], invert: bool) -> NDArray[np.f
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     if path.suffix.lower() in _PICTURES:
-        images = _picture(path, shape)
+        images = _picture(path, shape, 255 if invert else 0)
     elif path.suffix == ".npy":
         images = _array(path)
     else:
@@ -60,13 +60,20 @@ def _read(path: Path, shape: tuple[int, int, int], invert: bool) -> NDArray[np.f
     return np.float32(255) - pixels if invert else pixels
 
 
-def _picture(path: Path, shape: tuple[int, int, int]) -> NDArray[Any]:
-    from PIL import Image, UnidentifiedImageError
+def _picture(path: Path, shape: tuple[int, int, int], ground: int) -> NDArray[Any]:
+    """As a viewer shows it: turned as its camera was held, 16 bits as 8, what is transparent over a grey ``ground``."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     height, width, channels = shape
     try:
         with Image.open(path) as picture:
-            fitting = picture.convert("L" if channels == 1 else "RGB")
+            upright = ImageOps.exif_transpose(picture)
+            if upright.mode.startswith("I;16"):
+                upright = Image.fromarray((np.asarray(upright).astype(np.uint16) // 257).astype(np.uint8))
+            if upright.has_transparency_data:
+                over = Image.new("RGBA", upright.size, (ground, ground, ground, 255))
+                upright = Image.alpha_composite(over, upright.convert("RGBA"))
+            fitting = upright.convert("L" if channels == 1 else "RGB")
             if fitting.size != (width, height):
                 fitting = fitting.resize((width, height), Image.Resampling.LANCZOS)
             return np.asarray(fitting)[np.newaxis]

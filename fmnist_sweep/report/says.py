@@ -151,12 +151,15 @@ def _gap(curve: Curve) -> float:
 
 def confusion(found: Confusion) -> str:
     """On the confusion matrix."""
-    right = min(range(len(found.classes)), key=lambda label: found.shares[label][label])
+    shown = [label for label, row in enumerate(found.shares) if any(row)]
+    absent = [name for name, row in zip(found.classes, found.shares, strict=True) if not any(row)]
+    right = min(shown, key=lambda label: found.shares[label][label])
     mixed = listed([f"{it.label} taken for {it.predicted} ({100 * it.share:.1f} %)" for it in found.mixed])
     return (
         f"Hardest for {found.net} is {found.classes[right]}, right in {100 * found.shares[right][right]:.1f} % of the "
         f"cases; most often mixed up: {mixed}. Percent of the test images of each class, the mean of "
         f"{counted(found.seeds, 'seed')}; a share of one percent rests on few images."
+        + (f" No test image is of {listed(absent)}." if absent else "")
     )
 
 

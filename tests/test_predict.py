@@ -1,0 +1,48 @@
+"""Pictures as people have them: what ``predict`` makes of them before a net sees them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from fmnist_sweep.commands import predict
+
+RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
+
+
+def read(path: Path, side: int = 16, channels: int = 1, *, invert: bool = False) -> NDArray[np.float32]:
+    images = predict._read(path, (side, side, channels), invert)
+    assert len(images) == 1
+    return images.reshape(images.shape[1:])
+
+
+def test_sixteen_bits_are_read_as_eight(tmp_path: Path) -> None:
+    Image.fromarray(RAMP).save(tmp_path / "8.png")
+    Image.fromarray(RAMP.astype(np.uint16) * 257).save(tmp_path / "16.png")
+    assert np.array_equal(read(tmp_path / "16.png"), read(tmp_path / "8.png"))
+    assert np.array_equal(read(tmp_path / "8.png")[:, :, 0], RAMP)
+
+
+def test_a_picture_is_turned_as_its_camera_was_held(tmp_path: Path) -> None:
+    turned = Image.fromarray(np.rot90(RAMP).copy())
+    exif = turned.getexif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    turned.save(tmp_path / "held.png", exif=exif)
+    assert np.array_equal(read(tmp_path / "held.png")[:, :, 0], RAMP)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_is_transparent_is_the_ground_and_not_the_colour_behind_it(tmp_path: Path, channels: int) -> None:
+    """Dark for clothes that are light on dark, and light where they are dark on light."""
+    pixels = np.full((16, 16, 4), 200, np.uint8)
+    pixels[:, :, 3] = 255
+    pixels[:8, :, 3] = 0
+    Image.fromarray(pixels, "RGBA").save(tmp_path / "cut-out.png")
+    assert set(read(tmp_path / "cut-out.png", channels=channels)[:8].ravel()) == {0.0}
+    assert set(read(tmp_path / "cut-out.png", channels=channels)[8:].ravel()) == {200.0}
+    assert set(read(tmp_path / "cut-out.png", channels=channels, invert=True)[:8].ravel()) == {0.0}
+    assert set(read(tmp_path / "cut-out.png", channels=channels, invert=True)[8:].ravel()) == {55.0}
