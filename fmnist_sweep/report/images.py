@@ -30,7 +30,7 @@ class Confusion:
         net: Its name.
         seeds: Over which the shares are means.
         classes: Names, by label.
-        shares: By label and prediction, of the images of the label, 0 to 1; each row adds up to 1, or to 0 if there is none.
+        shares: By label and prediction, of the images of the label, 0 to 1; each row adds up to 1, or 0 without any.
         mixed: What is most often mixed up, worst first.
     """
 
