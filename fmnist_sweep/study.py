@@ -69,8 +69,13 @@ def plan(settings: Settings, fresh: bool = False) -> Plan:
     config = config.changed(epochs=epochs)
     config = config.model_copy(update={"data": config.data.model_copy(update={"train_images": train_images})})
     engine = settings.engine or old.get("options", {}).get("engine")
-    if engine or not old:
-        config = with_engine(config, engine or config.study.engine)
+    if engine:
+        config = with_engine(config, engine)
+    elif settings.sweep or not old:
+        begun_without = old.get("config", {}).get("fidelity") == config.fidelity.model_dump(mode="json")
+        config = (
+            config if begun_without else with_engine(config, config.study.engine)
+        )  # older releases left it as it was
     patience = old.get("patience") if settings.patience is None else settings.patience
     if patience is not None:
         config = config.model_copy(update={"study": config.study.model_copy(update={"patience": patience})})

@@ -21,6 +21,7 @@ from fmnist_sweep.errors import DamagedLedgerError, StorageError, StudyError, Us
 from fmnist_sweep.home import Home, StudyFolder
 from fmnist_sweep.ledger import Ledger
 from fmnist_sweep.options import settings_of
+from fmnist_sweep.schema import FidelitySection
 from fmnist_sweep.settings import Settings
 from fmnist_sweep.state import StudyState
 from tests.conftest import Cli, Study
@@ -142,6 +143,23 @@ def test_a_study_with_a_long_name_is_put_aside_under_a_shorter_one(tmp_path: Pat
     aside = move_aside(settings, name)
     assert aside.startswith("n" * 64 + "-2")
     assert settings.home.studies() == [aside]
+
+
+def test_hyperband_in_a_file_is_hyperband_when_it_begins_and_when_it_goes_on(tmp_path: Path) -> None:
+    """Its own rounds say who goes on; a study that an older release began with another pruner keeps that."""
+    file = tmp_path / "h.toml"
+    file.write_text('title = "h"\nstudy = { engine = "keras-tuner-hyperband" }\nspace = { depth = 1, epochs = 9 }\n')
+    settings = replace(settings_of(tmp_path), home=Home(tmp_path), sweep=str(file))
+    planned = study.plan(settings)
+    assert planned.config.fidelity.pruner == "none"
+    (tmp_path / "older").mkdir()
+    as_it_was = planned.config.model_copy(update={"fidelity": FidelitySection()})
+    for home, config in ((tmp_path, planned.config), (tmp_path / "older", as_it_was)):
+        folder = Home(home).study(planned.name)
+        folder.path.mkdir(parents=True)
+        with closing(Ledger(folder.ledger)) as ledger:
+            ledger.append("study", name=planned.name, sweep="h", config=config.model_dump(mode="json"), seed=0)
+        assert study.plan(replace(settings, home=Home(home))).config == config
 
 
 def test_a_study_that_is_only_just_beginning_is_called_so(tmp_path: Path) -> None:
