@@ -72,13 +72,24 @@ def _known(folder: StudyFolder, settings: Settings, name: str) -> _Known:
 
 
 def _rename_experiment(settings: Settings, known: _Known, name: str, aside: str) -> None:
-    """Renames the study's experiment, if it has one.
+    """Renames the study's experiment, if it has one there; another's that has its number, as on another server, is not.
 
     A damaged ledger may not say which. Then it is that of the study's name and id; and where even the id is lost, the
     store is that under home, which has no other study of that name.
     """
     if known.experiment:
-        connect(settings.mlflow).rename_experiment(known.experiment, aside)
+        client = connect(settings.mlflow)
+        try:
+            found = client.get_experiment(known.experiment)
+        except Exception as error:
+            if getattr(error, "error_code", "") != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return
+        owner = found.tags.get("sweep.study_id") or (known.identity if found.name == name else "")
+        if owner == known.identity:
+            if found.lifecycle_stage != "active":
+                client.restore_experiment(known.experiment)  # one that is deleted keeps its name from all others
+            client.rename_experiment(known.experiment, aside)
     elif not known.whole:
         client = connect(settings.mlflow)
         found = client.get_experiment_by_name(name)

@@ -24,6 +24,7 @@ from fmnist_sweep.options import settings_of
 from fmnist_sweep.schema import FidelitySection
 from fmnist_sweep.settings import Settings
 from fmnist_sweep.state import StudyState
+from fmnist_sweep.views.mlflow_client import connect
 from tests.conftest import Cli, Study
 from tests.doctor_damage import NAME, Patient, copied
 
@@ -123,6 +124,24 @@ class TestDamagedLedger:
         assert anew["trials"]["complete"] == 1
         assert len(patient.home.studies()) == 2
         assert patient.state.study["train_images"] == 500
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("where", ["deleted", "another server", "an empty server"])
+def test_a_study_is_put_aside_whatever_became_of_its_experiment(patient: Patient, where: str, tmp_path: Path) -> None:
+    settings, experiment = patient.settings, patient.experiment
+    if where == "deleted":
+        patient.client.delete_experiment(experiment)
+    else:
+        settings = replace(settings, tracking_uri=f"sqlite:///{tmp_path / 'other.db'}")
+        if where == "another server":
+            assert connect(settings.mlflow).create_experiment("a colleague's") == experiment
+    aside = move_aside(settings, NAME)
+    assert patient.home.studies() == [aside]
+    assert patient.client.get_experiment(experiment).name == (aside if where == "deleted" else NAME)
+    if where == "another server":
+        assert connect(settings.mlflow).get_experiment(experiment).name == "a colleague's"
 
 
 # Names, and what is only just beginning

@@ -97,7 +97,12 @@ def _check_ours(target: Path) -> None:
         int(manifest["manifest_version"])
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         raise ExportError(f"--out {target} exists and is no export; choose another folder") from None
-    ours = {MANIFEST, card.FILE, *(name for form in FORMATS.values() for name in (form.path, examples.file_name(form)))}
+    ours = {
+        MANIFEST,
+        card.FILE,
+        ".DS_Store",
+        *(name for form in FORMATS.values() for name in (form.path, examples.file_name(form))),
+    }
     others = sorted(it.name for it in target.iterdir() if it.name not in ours | named)
     if others:
         raise ExportError(f"--out {target} holds {others[0]!r} beside an export; choose another folder, or move it")
