@@ -180,7 +180,7 @@ def seeds_of(state: StudyState, count: int) -> tuple[int, ...]:
     """``count`` seeds above all that the search has trained under: a sweep may search over seeds too.
 
     A seed under which the machine failed a final gives its place to the next, for all nets. One under which a net
-    diverged does not: that is what the net does.
+    diverged does not: that is what the net does, see ``diverged``.
 
     Raises:
         UsageError: Fewer than two.
@@ -194,6 +194,17 @@ def seeds_of(state: StudyState, count: int) -> tuple[int, ...]:
 
 def _diverged(job: JobRecord) -> bool:
     return job.reason.startswith("diverged")
+
+
+def diverged(state: StudyState, nets: Sequence[Contender], seeds: Sequence[int]) -> dict[str, str]:
+    """The nets that can't be judged, as a training of theirs diverged: by name, a sentence on each."""
+    found = {}
+    for net in nets:
+        jobs = {seed: state.jobs.get(job_key(net.same_as or net.name, seed)) for seed in seeds}
+        lost = [f"{seed}" for seed, job in jobs.items() if job is not None and job.state == "failed" and _diverged(job)]
+        if lost:
+            found[net.name] = f"{net.name} diverged under seed {_listed(lost)}, so it is not judged"
+    return found
 
 
 def test(
@@ -216,9 +227,9 @@ def test(
     jobs = [state.jobs[extra.key] for extra in extras(nets, seeds)]
     failed = [job for job in jobs if job.state != "complete"]
     if failed:
-        again = "" if _diverged(failed[0]) else "; the same command trains all nets under another seed instead"
         raise StudyError(
-            f"{failed[0].key} is {failed[0].state}: {failed[0].reason or 'not trained'}; nothing is judged{again}"
+            f"{failed[0].key} is {failed[0].state}: {failed[0].reason or 'not trained'}; nothing is judged; the same "
+            "command trains all nets under another seed instead"
         )
     waiting = {job.key for job in jobs if job.tested is None}
     if not waiting:

@@ -20,6 +20,7 @@ from fmnist_sweep.errors import StudyError, UsageError
 from fmnist_sweep.finals import Contender, Findings
 from fmnist_sweep.lab import Variant
 from fmnist_sweep.ledger import Ledger
+from fmnist_sweep.proposers import Proposal
 from fmnist_sweep.pruning import report_points
 from fmnist_sweep.publish import Title
 from fmnist_sweep.scores import TestScore, mistakes, packed, packed_classes
@@ -178,6 +179,29 @@ def test_a_seed_under_which_the_machine_failed_a_net_gives_its_place_to_another(
     ledger.append("asked", "final-trial-1-seed2", 0, **stand_ins.asked(-1, lost) | {"kind": "final"})
     ledger.append("ended", "final-trial-1-seed2", 0, state="failed", reason=why, result=None)
     assert finals.seeds_of(StudyState.of(ledger.events()), 3) == seeds
+
+
+def test_a_net_that_diverges_is_left_out_and_the_others_are_judged(tmp_path: Path) -> None:
+    ledger = searched(tmp_path)
+    nets = finals.contenders(StudyState.of(ledger.events()), 2, variants())
+    lost = next(net for net in nets if net.name == "lab-cnn3")
+    key = finals.job_key("lab-cnn3", 2)
+    ledger.append(
+        "asked",
+        key,
+        0,
+        **stand_ins.asked(-1, Proposal(lost.arch, lost.train.with_seed(2), {})) | {"kind": "final"},
+    )
+    ledger.append("ended", key, 0, state="failed", reason="diverged: the loss became nan", result=None)
+    out = finals.diverged(StudyState.of(ledger.events()), nets, SEEDS)
+    assert out == {
+        name: f"{name} diverged under seed 2, so it is not judged" for name in ("lab-cnn3", "lab-cnn3-bn-as-written")
+    }
+    sound = [net for net in nets if net.name not in out]
+    finish(ledger, sound, dict.fromkeys([net.name for net in sound], 0.9))
+    findings, _ = judged(ledger, sound)
+    assert {it.contender.name for it in findings.standings} == {net.name for net in sound}
+    assert findings.claims[1].why == "lab-cnn3 and lab-cnn1 were not compared."
 
 
 def test_one_seed_is_refused(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from fmnist_sweep.commands.export import read
 from fmnist_sweep.commands.run import Ended, lab_epochs, named_net, study_of
 from fmnist_sweep.data import PreparedData
 from fmnist_sweep.display import clock
+from fmnist_sweep.errors import StudyError
 from fmnist_sweep.finals import Contender, Findings, Standing
 from fmnist_sweep.session import Scene, Work
 from fmnist_sweep.settings import Settings
@@ -43,6 +44,7 @@ def compare(settings: Settings, top: int, seeds: int, *, curves: bool = False, q
     numbers = finals.seeds_of(before, seeds)
     nets: list[Contender] = []
     found: list[tuple[Findings, Champion]] = []
+    left_out: dict[str, str] = {}
 
     def extras(state: StudyState, data: PreparedData) -> Sequence[Extra]:
         variants = lab.variants(input_shape=data.image_shape, classes=data.classes, epochs=lab_epochs(planned))
@@ -50,17 +52,25 @@ def compare(settings: Settings, top: int, seeds: int, *, curves: bool = False, q
         return finals.extras(nets, numbers)
 
     def finale(scene: Scene) -> None:
-        finals.test(nets, numbers, scene.ledger, scene.folder, scene.source, scene.data)
+        out = finals.diverged(StudyState.of(scene.ledger.events()), nets, numbers)
+        sound = [net for net in nets if net.name not in out]
+        if not any(finals.is_trial(net.name) for net in sound):
+            raise StudyError(f"{'; '.join(out.values())}; no finalist is left; more may take part with --top")
+        finals.test(sound, numbers, scene.ledger, scene.folder, scene.source, scene.data)
         state = StudyState.of(scene.ledger.events())
-        findings = finals.judge(state, nets, numbers)
+        findings = finals.judge(state, sound, numbers)
         winner = champion.choose(findings, state)
-        finals.record(scene.ledger, nets, numbers, winner.to_dict())
+        finals.record(scene.ledger, sound, numbers, winner.to_dict())
         found.append((findings, winner))
+        left_out.update(out)
 
     work = Work(len(before.trials()), extras, finale, search=False)
     ended = study_of(settings, planned, work, quiet, console, results=False)
     if found:
-        return _told(ended, settings, *found[0], curves, quiet, console)
+        told = _told(ended, settings, *found[0], curves, quiet, console)
+        if left_out and not quiet:
+            console.print(Text(f"\n{'; '.join(left_out.values())}."))
+        return replace(told, result={**told.result, "left_out": list(left_out)})
     if not quiet:
         console.print(f"\n{name}: {closing.how_it_ended(ended.session.outcome)}.", highlight=False)
         closing.of_unjudged(ended.session.state).show(console)
