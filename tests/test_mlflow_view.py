@@ -110,6 +110,24 @@ def test_a_driver_that_dies_between_two_calls_leaves_no_run_behind_and_none_half
     check(ledger, uri)
 
 
+@pytest.mark.parametrize("which", ["the trial's", "the study's"])
+def test_a_run_that_a_user_deletes_is_back_with_the_next_thing_to_show(
+    ledger: Ledger, uri: str, tmp_path: Path, which: str
+) -> None:
+    *before, last = ledger.events()
+    assert last.kind == "report"
+    view = view_of(ledger, uri, tmp_path)
+    replay(view, before, {"", KEY})
+    found = runs(ledger, uri)
+    view._client.delete_run(found[KEY if which == "the trial's" else shown.STUDY_RUN].info.run_id)
+    state, summary = StudyState.of([*before, last]), ledger.append("summary", "", 0, markdown="one trial")
+    assert summary is not None
+    for event in (last, summary):
+        view.take(event, state)
+    assert connect(uri).get_run(found[shown.STUDY_RUN].info.run_id).info.status == "FINISHED"
+    check(ledger, uri)
+
+
 def test_everything_told_twice_changes_nothing(ledger: Ledger, uri: str, tmp_path: Path) -> None:
     for _ in range(2):
         view = view_of(ledger, uri, tmp_path)

@@ -94,16 +94,34 @@ class MlflowView:
         """See ``View``."""
         self._uncertain |= event.seq <= self._past
         try:
-            if event.kind == "study":
-                self._begin_study(event, state)
-            elif event.kind == "summary":
-                self._summarise(event, state)
-            elif event.job in state.jobs:
-                self._take_job(event, state.jobs[event.job])
-        except Exception:
+            self._show(event, state)
+        except Exception as error:
             self._uncertain = True
-            raise
+            if not self._restored(event.job or STUDY_RUN, error):
+                raise
+            self._show(event, state)
         self._uncertain = False
+
+    def _show(self, event: Event, state: StudyState) -> None:
+        if event.kind == "study":
+            self._begin_study(event, state)
+        elif event.kind == "summary":
+            self._summarise(event, state)
+        elif event.job in state.jobs:
+            self._take_job(event, state.jobs[event.job])
+
+    def _restored(self, key: str, error: Exception) -> bool:
+        """Whether ``error`` was that somebody had deleted the run, which is there again now.
+
+        MLflow writes to no deleted run, and what comes later would wait for it for ever.
+        """
+        run = self._runs.get(key, "")
+        if not run or "'active' state" not in str(error):
+            return False
+        if self._client.get_run(run).info.lifecycle_stage == "active":
+            return False
+        self._client.restore_run(run)
+        return True
 
     def _take_job(self, event: Event, job: JobRecord) -> None:
         if event.kind == "started":
