@@ -139,6 +139,7 @@ def test_a_study_is_put_aside_whatever_became_of_its_experiment(patient: Patient
             assert connect(settings.mlflow).create_experiment("a colleague's") == experiment
     aside = move_aside(settings, NAME)
     assert patient.home.studies() == [aside]
+    assert read(settings, aside).study["name"] == aside
     assert patient.client.get_experiment(experiment).name == (aside if where == "deleted" else NAME)
     if where == "another server":
         assert connect(settings.mlflow).get_experiment(experiment).name == "a colleague's"

@@ -88,6 +88,7 @@ def _told(
 ) -> Ended:
     """Writes report and curves, and says what was found and where it is."""
     state, crowned = ended.session.state, ended.session.champion
+    state.study = {**state.study, "name": settings.study or state.study["name"]}  # see ``read``
     page, beside = report.write(settings.home.reports, state, findings)
     trouble = ended.session.undelivered or session.attach(settings, state, (page, beside))
     shown = settings.home.tensorboard / state.study["name"] if curves else None

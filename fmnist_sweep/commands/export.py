@@ -150,6 +150,7 @@ def read(settings: Settings, name: str) -> StudyState:
         ledger.close()
     if not state.study:
         raise StudyError(f"study {name!r} is only just beginning; ask again in a minute, or run it again")
+    state.study = {**state.study, "name": name}  # one that was put aside is called otherwise than when it began
     return state
 
 
