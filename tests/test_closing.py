@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +13,9 @@ import pytest
 from rich.console import Console
 
 from fmnist_sweep import conclusion, study
-from fmnist_sweep.commands import closing, compare
+from fmnist_sweep.commands import closing, compare, run
 from fmnist_sweep.commands.closing import Closing
+from fmnist_sweep.driver import Stopping
 from fmnist_sweep.errors import StudyError
 from fmnist_sweep.home import Home
 from fmnist_sweep.options import settings_of
@@ -130,6 +133,19 @@ def test_a_search_that_went_on_after_a_comparison_says_so_and_asks_for_another(s
     told = lines(closing.of_search(settings, state, "done"))
     assert "compare has judged an earlier state of this study (champion" in " ".join(told)
     assert after(told, "Next:") == ["python -m fmnist_sweep compare", "python -m fmnist_sweep export"]
+
+
+def test_a_second_signal_that_nobody_listens_for_ends_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As while files are fetched; where the driver listens, it ends things in order."""
+    monkeypatch.setattr(run, "_UNHEARD_S", 3600.0)
+    with run._signals() as stopping:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stopping() is Stopping.AT_NEXT_REPORT
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stopping() is Stopping.NOW
+    with pytest.raises(KeyboardInterrupt), run._signals():
+        [os.kill(os.getpid(), signal.SIGTERM) for _ in range(2)]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_the_time_of_a_comparison_is_its_own(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

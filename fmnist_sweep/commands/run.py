@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +34,7 @@ from mlflow_server.addresses import compare_url
 
 LOCAL_UI = "http://127.0.0.1:5000"
 INTERRUPTED = 130
+_UNHEARD_S = 10.0  # a driver asks four times a second, and its longest thought takes a few seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +134,17 @@ def display(console: Console, target: int, quiet: bool) -> Display:
 
 @contextmanager
 def _signals() -> Iterator[Callable[[], Stopping]]:
-    """While it is entered, a first Ctrl-C or SIGTERM asks for an end at the next report, a second for one now."""
-    level = Stopping.NO
+    """While it is entered, a first Ctrl-C or SIGTERM asks for an end at the next report, a second for one now.
+
+    Where nobody has asked for seconds, as while files are fetched or models delivered, the second is raised as
+    KeyboardInterrupt.
+    """
+    level, asked = Stopping.NO, -math.inf
+
+    def stopping() -> Stopping:
+        nonlocal asked
+        asked = time.monotonic()
+        return level
 
     def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         nonlocal level
@@ -140,10 +152,12 @@ def _signals() -> Iterator[Callable[[], Stopping]]:
         # A handler may come in the midst of a print, so it writes past all buffers.
         if level is Stopping.AT_NEXT_REPORT:
             os.write(sys.stderr.fileno(), b"\nstopping at the next checkpoint of each net; again to stop at once\n")
+        elif time.monotonic() - asked > _UNHEARD_S:
+            raise KeyboardInterrupt
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: level
+        yield stopping
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
