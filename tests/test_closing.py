@@ -135,6 +135,11 @@ def test_a_search_that_went_on_after_a_comparison_says_so_and_asks_for_another(s
     assert after(told, "Next:") == ["python -m fmnist_sweep compare", "python -m fmnist_sweep export"]
 
 
+def terminated_twice() -> None:
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 def test_a_second_signal_that_nobody_listens_for_ends_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     """As while files are fetched; where the driver listens, it ends things in order."""
     monkeypatch.setattr(run, "_UNHEARD_S", 3600.0)
@@ -144,7 +149,7 @@ def test_a_second_signal_that_nobody_listens_for_ends_the_command(monkeypatch: p
         os.kill(os.getpid(), signal.SIGTERM)
         assert stopping() is Stopping.NOW
     with pytest.raises(KeyboardInterrupt), run._signals():
-        [os.kill(os.getpid(), signal.SIGTERM) for _ in range(2)]
+        terminated_twice()
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
