@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fmnist_sweep.finals import Findings, Standing, is_trial, job_key
+from fmnist_sweep.finals import is_trial, job_key
+from fmnist_sweep.standings import Findings, Standing
 from fmnist_sweep.state import StudyState
 from fmnist_sweep.stats import smallest_p
 from fmnist_sweep.verdicts import LEVEL

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from fmnist_sweep import arithmetic, config, finals, lab, pruning, space
+from fmnist_sweep import arithmetic, config, finals, lab, pruning, space, standings
 from fmnist_sweep.arch import ArchSpec, TrainSpec, fingerprint
-from fmnist_sweep.finals import Findings
 from fmnist_sweep.ledger import Event
 from fmnist_sweep.schema import Scalar
 from fmnist_sweep.scores import TestScore, packed, packed_classes
 from fmnist_sweep.space import RandomSuggest
+from fmnist_sweep.standings import Findings
 from fmnist_sweep.state import StudyState
 from fmnist_sweep.trial import Report, TrialResult
 
@@ -185,7 +185,7 @@ class Story:
         if not old:
             self.tell("test_set", labels=packed_classes(labels))
             self.tell("duplicates", test=list(range(60)), exact=12, near=48, threshold=0.2, method="equal <bytes>")
-            leader = finals.judge(self.state, nets, numbers).leader
+            leader = standings.judge(self.state, nets, numbers).leader
             images = [
                 {"index": 37 * it, "label": it % 10, "predicted": (it + 1) % 10, "votes": seeds - it % 2}
                 | {"probability": 0.9, "png": png}
@@ -194,7 +194,7 @@ class Story:
             self.tell("mistakes", net=leader, seeds=seeds, images=images)
             winner = {"name": leader, "seed": 1, "why": "better than each of the lab's nets"}
             self.tell("compared", contenders=[net.to_dict() for net in nets], seeds=list(numbers), champion=winner)
-        return finals.judge(self.state, nets, numbers)
+        return standings.judge(self.state, nets, numbers)
 
 
 def proposals(count: int, first: int = 0) -> Iterator[tuple[ArchSpec, TrainSpec, dict[str, Any]]]:

@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
-from fmnist_sweep import finals, report
+from fmnist_sweep import report, standings
 from fmnist_sweep.errors import HomeError, UsageError
-from fmnist_sweep.finals import Findings
 from fmnist_sweep.home import Home
 from fmnist_sweep.ledger import Ledger
 from fmnist_sweep.report import page
 from fmnist_sweep.report.facts import gather
+from fmnist_sweep.standings import Findings
 from fmnist_sweep.state import StudyState
 from tests.conftest import Cli, Study
 from tests.report_stand_ins import CLASSES, Story, proposals
@@ -83,7 +83,7 @@ def told() -> tuple[StudyState, Findings]:
     """24 trials, the lab's nets, and finals of the best two under six seeds."""
     story = Story().begin().lab().search(24)
     findings = story.compare(2, 6)
-    assert finals.recorded(story.state) == findings
+    assert standings.recorded(story.state) == findings
     return story.state, findings
 
 

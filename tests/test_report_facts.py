@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fmnist_sweep.finals import Findings
 from fmnist_sweep.report import final_charts, says, search_charts
 from fmnist_sweep.report.facts import Facts, gather
 from fmnist_sweep.report.images import Confusion, Duplicates, Mistakes, Mixed
@@ -20,6 +19,7 @@ from fmnist_sweep.report.page import short
 from fmnist_sweep.report.parts import Missing, counted, listed
 from fmnist_sweep.report.search import Attempt, floor, front, rising
 from fmnist_sweep.report.text import plain
+from fmnist_sweep.standings import Findings
 from fmnist_sweep.state import StudyState
 from tests.report_stand_ins import IMAGES, Story, proposals
 from tests.strategies import CALM

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from fmnist_sweep import data as datasets
-from fmnist_sweep import finals
+from fmnist_sweep import standings
 from fmnist_sweep.data import DataSource
 from fmnist_sweep.lab import NAMES
 from fmnist_sweep.ledger import Ledger, checksum
@@ -222,7 +222,7 @@ def test_what_is_known_of_the_test_images_is_in_the_ledger(
     assert state.duplicates is not None
     assert compared["duplicates"]["images"] == len(state.duplicates["test"]) == 80
     assert all(0 < net["test_accuracy_without_duplicates"] < 1 for net in compared["nets"])
-    assert [found.leader for found in [finals.recorded(state)] if found] == [compared["leader"]]
+    assert [found.leader for found in [standings.recorded(state)] if found] == [compared["leader"]]
 
 
 def test_the_mistakes_of_the_leader_are_kept_as_pictures(

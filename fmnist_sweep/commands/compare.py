@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fmnist_sweep import champion, finals, lab, report, session, study
+from fmnist_sweep import champion, finals, lab, report, session, standings, study
 from fmnist_sweep.champion import Champion
 from fmnist_sweep.commands import closing
 from fmnist_sweep.commands.closing import Closing, Step
@@ -20,9 +20,10 @@ from fmnist_sweep.commands.run import Ended, lab_epochs, named_net, study_of
 from fmnist_sweep.data import PreparedData
 from fmnist_sweep.display import clock
 from fmnist_sweep.errors import StudyError
-from fmnist_sweep.finals import Contender, Findings, Standing
+from fmnist_sweep.finals import Contender
 from fmnist_sweep.session import Scene, Work
 from fmnist_sweep.settings import Settings
+from fmnist_sweep.standings import Findings, Standing
 from fmnist_sweep.state import StudyState
 from fmnist_sweep.stats import smallest_p
 from fmnist_sweep.trial import Extra
@@ -58,7 +59,7 @@ def compare(settings: Settings, top: int, seeds: int, *, curves: bool = False, q
             raise StudyError(f"{'; '.join(out.values())}; no finalist is left; more may take part with --top")
         finals.test(sound, numbers, scene.ledger, scene.folder, scene.source, scene.data)
         state = StudyState.of(scene.ledger.events())
-        findings = finals.judge(state, sound, numbers)
+        findings = standings.judge(state, sound, numbers)
         winner = champion.choose(findings, state)
         finals.record(scene.ledger, sound, numbers, winner.to_dict())
         found.append((findings, winner))
@@ -93,7 +94,7 @@ def _told(
     trouble = ended.session.undelivered or session.attach(settings, state, (page, beside))
     shown = settings.home.tensorboard / state.study["name"] if curves else None
     if shown is not None:
-        tensorboard.write(shown, finals.runs(state, findings))
+        tensorboard.write(shown, standings.runs(state, findings))
     if not quiet:
         show(console, findings, state)
         console.print()

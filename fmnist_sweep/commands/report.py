@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from fmnist_sweep import finals, report, study
+from fmnist_sweep import report, standings, study
 from fmnist_sweep.commands import closing
 from fmnist_sweep.commands.export import read
 from fmnist_sweep.errors import UsageError
@@ -29,7 +29,7 @@ def write(settings: Settings, out: Path | None, console: Console) -> dict[str, A
         raise UsageError(f"--out is {str(out)!r}; valid: a file that ends in .html")
     name = settings.study or study.plan(settings).name
     state = read(settings, name)
-    page, beside = report.write_as(out or settings.home.reports / f"{name}.html", state, finals.recorded(state))
+    page, beside = report.write_as(out or settings.home.reports / f"{name}.html", state, standings.recorded(state))
     size = page.stat().st_size + beside.stat().st_size
     closing.of_report(settings, state, page, beside).show(console)
     return {"report": str(page), "markdown": str(beside), "bytes": size}

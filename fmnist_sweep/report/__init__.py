@@ -6,10 +6,10 @@ from pathlib import Path
 
 from fmnist_sweep import durable
 from fmnist_sweep.errors import HomeError
-from fmnist_sweep.finals import Findings
 from fmnist_sweep.home import checked_name
 from fmnist_sweep.report import page, text
 from fmnist_sweep.report.facts import gather
+from fmnist_sweep.standings import Findings
 from fmnist_sweep.state import StudyState
 
 

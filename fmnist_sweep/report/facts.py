@@ -6,13 +6,14 @@ import shlex
 from dataclasses import dataclass
 
 from fmnist_sweep.display import percent
-from fmnist_sweep.finals import Findings, is_trial
+from fmnist_sweep.finals import is_trial
 from fmnist_sweep.report.images import Confusion, Duplicates, Mistakes, confusion, duplicates, mistakes
 from fmnist_sweep.report.importance import Importances, importances
 from fmnist_sweep.report.nets import NetRow, Shrinkage, final_rows, search_rows, shrinkages
 from fmnist_sweep.report.origin import Cost, Fact, cost, origin
 from fmnist_sweep.report.parts import Missing, counted
 from fmnist_sweep.report.search import Search, search
+from fmnist_sweep.standings import Findings
 from fmnist_sweep.state import ENDED, StudyState
 
 NO_FINALS = Missing(

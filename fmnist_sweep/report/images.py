@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fmnist_sweep.finals import Findings
 from fmnist_sweep.report.parts import Missing, finals_of
+from fmnist_sweep.standings import Findings
 from fmnist_sweep.state import StudyState
 
 SHOWN = 48

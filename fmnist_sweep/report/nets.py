@@ -9,8 +9,9 @@ from statistics import fmean
 import numpy as np
 
 from fmnist_sweep import arithmetic, stats
-from fmnist_sweep.finals import Findings, Standing, is_trial
+from fmnist_sweep.finals import is_trial
 from fmnist_sweep.report.parts import finals_of, hits_of, name_of, score_of, seconds_of
+from fmnist_sweep.standings import Findings, Standing
 from fmnist_sweep.state import JobRecord, StudyState
 from fmnist_sweep.trial import Kind
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fmnist_sweep import summary
-from fmnist_sweep.finals import Findings
 from fmnist_sweep.report.parts import seconds_of
+from fmnist_sweep.standings import Findings
 from fmnist_sweep.state import JobRecord, StudyState
 
 

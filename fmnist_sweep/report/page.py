@@ -15,11 +15,12 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from fmnist_sweep.display import clock
-from fmnist_sweep.finals import Findings, is_trial
+from fmnist_sweep.finals import is_trial
 from fmnist_sweep.report import final_charts, look, says, search_charts
 from fmnist_sweep.report.facts import NO_FINALS, Facts, between
 from fmnist_sweep.report.images import Confusion, Duplicates, Mistakes
 from fmnist_sweep.report.importance import Importances
+from fmnist_sweep.standings import Findings
 from fmnist_sweep.verdicts import PairVerdict
 
 ASSETS = Path(__file__).parent / "assets"

@@ -51,11 +51,6 @@ def hits_of(state: StudyState, name: str, seeds: Sequence[int]) -> Correct:
     return np.stack([job.tested.hits() for job in finals_of(state, name, seeds) if job.tested is not None])
 
 
-def listed(names: Sequence[str]) -> str:
-    """As in ``a, b and c``."""
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]])) if names else "none"
-
-
 def counted(number: float, noun: str, plural: str = "") -> str:
     """As in ``1 trial``, ``1,200 images``."""
     return f"{number:,.0f} {noun if number == 1 else plural or noun + 's'}"

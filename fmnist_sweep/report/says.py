@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from fmnist_sweep.display import clock, percent
-from fmnist_sweep.finals import Findings
+from fmnist_sweep.finals import listed
 from fmnist_sweep.report.facts import Facts
 from fmnist_sweep.report.images import Confusion, Duplicates, Mistakes
 from fmnist_sweep.report.importance import Importances
 from fmnist_sweep.report.nets import Shrinkage
-from fmnist_sweep.report.parts import counted, listed
+from fmnist_sweep.report.parts import counted
 from fmnist_sweep.report.search import Curve, Search
+from fmnist_sweep.standings import Findings
 
 ONE_SEED = "One seed each, so small differences may be luck."
 
