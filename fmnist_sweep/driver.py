@@ -8,13 +8,12 @@ where the last one was.
 from __future__ import annotations
 
 import enum
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, Literal, NoReturn
 
-from fmnist_sweep import arithmetic, pruning, space
+from fmnist_sweep import pruning, space
 from fmnist_sweep.arch import ArchSpec, TrainSpec, fingerprint
 from fmnist_sweep.data import PreparedData
 from fmnist_sweep.deadline import Deadline
@@ -24,8 +23,10 @@ from fmnist_sweep.home import StudyFolder
 from fmnist_sweep.ledger import Event, Ledger
 from fmnist_sweep.pasts import Pasts, judging
 from fmnist_sweep.proposers import Proposer, Task, Wait
+from fmnist_sweep.running import Running
 from fmnist_sweep.state import ENDED, JobRecord, JobState, StudyState
 from fmnist_sweep.trial import Extra, Keep, Kind, TrialJob, TrialResult
+from fmnist_sweep.twins import Twins
 
 Outcome = Literal["done", "exhausted", "flat", "interrupted", "timeout"]
 
@@ -33,8 +34,6 @@ _TICK_S = 0.25
 _DEATHS = 3
 _LOSSES = 10  # of nodes under one job: more than chance, so it may be what takes them down
 _ERRORS_IN_A_ROW = 3
-_FIRST_REPORT_S = 900.0
-_SLOWEST = 10.0
 
 
 class Stopping(enum.IntEnum):
@@ -82,12 +81,8 @@ class Driver:
         self.state = StudyState.of(ledger.events())
         self._rungs = pruning.Rungs(self.state.trials(), task.config.fidelity.price)
         self._queue: list[str] = []
-        self._twins: dict[tuple[str, Kind], str] = {}  # the job that has the result, by fingerprint and kind
-        self._sharing: list[str] = []  # jobs that wait for another's result
-        for job in self.state.jobs.values():
-            self._know(job)
-        self._running: dict[str, float] = {}  # key -> monotonic deadline for its next sign of life
-        self._heard: dict[str, int] = {}  # key -> place of the last report that its worker at work was answered for
+        self._twins = Twins(self.state)
+        self._running = Running(data.train_images)
         self._deaths: dict[tuple[str, bool], int] = {}  # by job, and whether its node was lost with it
         self._errors_in_a_row = 0
         self._exhausted = False
@@ -168,7 +163,7 @@ class Driver:
         self._drop()
         wanted = {extra.key for extra in extras}
         wanted |= {self.state.jobs[key].same_as for key in wanted & self.state.jobs.keys()}
-        wanted |= {self._twin(fingerprint(extra.arch, extra.train), extra.kind, ()) for extra in extras}
+        wanted |= {self._twins.of(fingerprint(extra.arch, extra.train), extra.kind, ()) for extra in extras}
         for job in self.state.unfinished():
             if not self._search and job.key not in wanted:
                 continue
@@ -248,7 +243,7 @@ class Driver:
     ) -> None:
         """Records a new job; one that is known under another name shares that one's result."""
         print_ = fingerprint(arch, train)
-        twin = self._twin(print_, kind, report_at)
+        twin = self._twins.of(print_, kind, report_at)
         self._record(
             "asked",
             key,
@@ -261,47 +256,22 @@ class Driver:
             report_at=report_at,
             same_as=twin,
         )
-        self._know(self.state.jobs[key])
+        self._twins.know(self.state.jobs[key])
         if not twin:
             self._queue.append(key)
 
-    def _twin(self, print_: str, kind: Kind, report_at: tuple[float, ...]) -> str:
-        """The job whose result a new one shares, or "".
-
-        One of the lab's nets shares none of a trial, which may be stopped early, and a trial shares one's only where
-        both report at the same points: its curve stands beside other trials'. Finals keep other weights.
-        """
-        lab = self._twins.get((print_, "lab"), "") if kind == "trial" else ""
-        if lab and self.state.jobs[lab].report_at == report_at:
-            return lab
-        return self._twins.get((print_, kind), "")
-
-    def _know(self, job: JobRecord) -> None:
-        """Lets later jobs of the same fingerprint share the result of ``job``."""
-        if not job.same_as:
-            self._twins.setdefault((job.fingerprint, job.kind), job.key)
-        elif job.state not in ENDED:
-            self._sharing.append(job.key)
-
     def _settle_shared(self) -> None:
         """Gives jobs that share another's result that result, once it is there."""
-        for key in list(self._sharing):
-            twin = self.state.jobs.get(self.state.jobs[key].same_as)
-            if twin is None or twin.state not in ENDED:
-                continue
+        for job, twin in self._twins.settled():
             for report in twin.reports:
-                self._record("report", key, report.place, **report.body)
-            self._end(key, twin.state, f"the same net as {twin.key}", twin.result)
-            self._sharing.remove(key)
+                self._record("report", job.key, report.place, **report.body)
+            self._end(job.key, twin.state, f"the same net as {twin.key}", twin.result)
 
     # --- one job
 
     def _submit(self, job: JobRecord) -> None:
         self._record("started", job.key, job.attempts + 1)
-        ahead = next((point for point in job.report_at if point > job.epoch), job.epoch) - job.epoch
-        expected = arithmetic.image_s(job.arch, job.train) * self._data.train_images * ahead
-        self._running[job.key] = time.monotonic() + max(_FIRST_REPORT_S, _SLOWEST * expected)
-        self._heard[job.key] = -1
+        self._running.start(job)
         self._executor.submit(self._job(job))
 
     def _job(self, job: JobRecord) -> TrialJob:
@@ -329,15 +299,10 @@ class Driver:
 
     def _take_report(self, key: str, happening: Reported) -> None:
         report = happening.report
-        if report.place <= self._heard[key]:
-            return  # arrived twice: a second answer would let the worker past its next report, unrecorded
-        self._heard[key] = report.place
-        now = time.monotonic()
+        if not self._running.hear(self.state.jobs[key], report):
+            return
         new = self._record("report", key, report.place, **report.body)
         job = self.state.jobs[key]
-        pace = report.train_s / report.epoch  # seconds of training for one epoch
-        following = next((point for point in job.report_at if point > report.epoch), report.epoch)
-        self._running[key] = now + max(_FIRST_REPORT_S / 3, _SLOWEST * pace * (following - report.epoch))
         if new and not self._goes_on(job):
             self._hold(job)
         elif self._wants_pause() and report.epoch < job.report_at[-1]:
@@ -355,7 +320,7 @@ class Driver:
         if self._task.config.fidelity.pruner == "median":  # the median rule takes nothing back
             self._end_pruned(job, "pruned")
             return
-        self._running.pop(job.key, None)
+        self._running.end(job.key)
         self._record("held", job.key, job.attempts)
 
     def _take_failure(self, key: str, happening: Failed) -> None:
@@ -383,7 +348,7 @@ class Driver:
     def _take_death(self, key: str, message: str, lost: bool = False) -> None:
         """The same job again, from its checkpoint; not for ever."""
         deaths = self._deaths[key, lost] = self._deaths.get((key, lost), 0) + 1
-        del self._running[key]
+        self._running.end(key)
         if deaths >= (_LOSSES if lost else _DEATHS):
             self._end(key, "failed", f"worker: {message}, {deaths} times", None)
         else:
@@ -391,8 +356,7 @@ class Driver:
             self._queue.insert(0, key)
 
     def _end_hung(self) -> None:
-        now = time.monotonic()
-        for key in [key for key, deadline in self._running.items() if now > deadline]:
+        for key in self._running.hung():
             self._executor.cancel(key)
             self._take_death(key, "the worker gave no sign of life")
 
@@ -403,7 +367,7 @@ class Driver:
         """Ends workers whose jobs go on in a later run."""
         for key in keys:
             self._executor.cancel(key)
-            self._running.pop(key, None)
+            self._running.end(key)
             self._record("paused", key, self.state.jobs[key].attempts)
 
     def _end_pruned(self, job: JobRecord, how: str) -> None:
@@ -412,7 +376,7 @@ class Driver:
 
     def _end(self, key: str, state: JobState, reason: str, result: TrialResult | None) -> None:
         self._record("ended", key, state=state, reason=reason, result=asdict(result) if result else None)
-        self._running.pop(key, None)
+        self._running.end(key)
         job = self.state.jobs[key]
         self._job(job).checkpoint.unlink(missing_ok=True)
 

@@ -24,6 +24,7 @@ _ADDED_BYTES_PER_S = 2.38e10  # likewise
 START_S = 3.5  # a worker's own: process, building, tracing, and scoring two or three times
 _STARTS = 1.3  # a trial's, as some are set aside and taken up again
 _PASSED = 1.6  # how many pass a rung, by the share that is meant to: the first pass easily, the later are better
+_WEIGHED = 0.75  # cost of a net that ``gp`` tries or trains in full, by a random net's: three studies of ``default``
 _TELLING_S = 3.0
 _DRAWS = 400
 
@@ -109,8 +110,11 @@ def forecast(
     nets = fitting or draws
     costs = sorted(images * arithmetic.image_s(arch, train) for arch, train in nets)
     *early, (finalists, last) = segments(config, target)
-    epochs_s = mean(costs) * sum(trials * epochs for trials, epochs in early)
-    epochs_s += mean(costs[len(costs) // 2 if early else 0 :]) * finalists * last  # finalists are of the larger kind
+    typical = mean(costs)
+    of_finalists = mean(costs[len(costs) // 2 :]) if early else typical  # they are of the larger kind
+    if _by_model(config):  # which weighs what a net promises against its time
+        typical = of_finalists = _WEIGHED * typical
+    epochs_s = typical * sum(trials * epochs for trials, epochs in early) + of_finalists * finalists * last
     epochs_s += target * _STARTS * START_S
     variants = lab.variants(
         config.lab.variants,
@@ -148,7 +152,7 @@ def segments(config: SweepConfig, target: int) -> list[tuple[float, float]]:
     """
     fidelity, epochs = config.fidelity, float(config.epochs)
     finalists = min(target, config.study.keep_models)
-    passed = 1.0 if config.study.sampler == "gp" and config.study.engine == "optuna" else _PASSED
+    passed = 1.0 if _by_model(config) else _PASSED
     share = {"asha": min(passed / fidelity.reduction, 1.0), "median": 0.5, "none": 1.0}[fidelity.pruner]
     found, before, going_on = [], 0.0, float(target)
     for rung in [rung for rung in fidelity.rungs if rung < epochs]:
@@ -157,6 +161,10 @@ def segments(config: SweepConfig, target: int) -> list[tuple[float, float]]:
     if fidelity.full_training == "at_end" and found:
         going_on = finalists
     return [*found, (going_on, epochs - before)]
+
+
+def _by_model(config: SweepConfig) -> bool:
+    return config.study.sampler == "gp" and config.study.engine == "optuna"
 
 
 def epochs_of_all(config: SweepConfig, target: int) -> float:

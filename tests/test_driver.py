@@ -1,4 +1,4 @@
-"""The loop, with trainers that learn in no time: targets, pruning, twins, restarts."""
+"""The loop, with trainers that learn in no time: targets, pruning, restarts."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fmnist_sweep import config, lab, pruning, space
-from fmnist_sweep.arch import fingerprint
+from fmnist_sweep import config, pruning, space
 from fmnist_sweep.executors.base import Happening, Reported
 from fmnist_sweep.executors.inline import InlineExecutor
 from fmnist_sweep.executors.local import LocalExecutor
@@ -19,7 +18,7 @@ from fmnist_sweep.proposers import Past, Proposal, Task, Wait, make
 from fmnist_sweep.proposers.base import Excess
 from fmnist_sweep.schema import Sampler
 from fmnist_sweep.state import JobRecord, StudyState
-from fmnist_sweep.trial import Extra, ReportTo, TrialJob, TrialResult
+from fmnist_sweep.trial import ReportTo, TrialJob, TrialResult
 from tests import stand_ins
 from tests.driver_place import Place, nets
 
@@ -223,56 +222,6 @@ def test_a_driver_that_was_killed_while_it_kept_weights_has_the_rest_done_by_the
     assert asked <= 4
 
 
-def test_the_lab_is_never_pruned_and_a_twin_is_not_trained_twice(place: Place) -> None:
-    trained: list[str] = []
-
-    def noting(job: TrialJob, report: ReportTo) -> TrialResult:
-        trained.append(job.key)
-        return stand_ins.quick(job, report)
-
-    place.drive(4, noting, nets())
-    state = place.state
-    assert "lab-cnn3-bn-as-written" not in trained
-    written, cnn3 = state.jobs["lab-cnn3-bn-as-written"], state.jobs["lab-cnn3"]
-    assert written.same_as == "lab-cnn3"
-    assert (written.state, written.best, written.reports) == ("complete", cnn3.best, cnn3.reports)
-    assert [job.state for job in state.of_kind("lab")] == ["complete"] * 5
-    assert sorted(key for key in trained if key.startswith("lab")) == sorted(set(lab.NAMES) - {written.key})
-
-
-def whole_epochs() -> Task:
-    """The small sweep without a rung inside the first epoch: its trials report where the lab's nets do."""
-    text = stand_ins.SWEEP.replace("SAMPLER", "tpe").replace("rungs = [0.5, 1]", "rungs = [1]")
-    return Task(config.parse(text, "whole epochs"), stand_ins.SHAPE, stand_ins.CLASSES, 0)
-
-
-@pytest.mark.parametrize("shares", [True, False])
-def test_a_trial_that_is_one_of_the_labs_nets_shares_its_result_if_both_report_alike(
-    tmp_path: Path, shares: bool
-) -> None:
-    place = Place(tmp_path, whole_epochs() if shares else stand_ins.task())
-    place.drive(12)
-    twin = place.state.trials()[5]
-    other = Place(place.folder.path, place.task)
-    extra = Extra("lab-twin", "lab", twin.arch, twin.train)
-    assert fingerprint(twin.arch, twin.train) == twin.fingerprint
-    other.drive(12, extras=[extra])
-    (alike,) = [job for job in other.state.trials() if job.fingerprint == twin.fingerprint]
-    assert alike.same_as == ("lab-twin" if shares else "")
-    if shares:
-        assert alike.best == other.state.jobs["lab-twin"].best
-    assert tuple(report.epoch for report in alike.reports) == alike.report_at[: len(alike.reports)]
-
-
-def test_one_of_the_labs_nets_that_a_trial_was_before_is_trained_in_full(place: Place) -> None:
-    place.drive(12)
-    pruned = place.state.trials("pruned")[0]
-    place.drive(12, extras=[Extra("lab-twin", "lab", pruned.arch, pruned.train)])
-    lab_net = place.state.jobs["lab-twin"]
-    assert (lab_net.state, lab_net.epoch, lab_net.same_as) == ("complete", pruned.train.epochs, "")
-    assert (place.folder.job("lab-twin") / "weights.npz").exists()
-
-
 def test_without_a_search_trials_stay_as_they_are(place: Place) -> None:
     """As for the finals of a search that was interrupted."""
     assert place.drive(12, stop_after=9) == "interrupted"
@@ -283,13 +232,6 @@ def test_without_a_search_trials_stay_as_they_are(place: Place) -> None:
     assert place.state.jobs["lab-cnn1"].state == "complete"
     assert place.drive(12) == "done"
     assert place.drive(12, extras=nets("lab-cnn3"), timeout_s=0.0, search=False) == "timeout"
-
-
-def test_a_net_whose_twin_was_interrupted_is_trained_without_a_search_too(place: Place) -> None:
-    cnn3, written = nets("lab-cnn3", "lab-cnn3-bn-as-written")
-    assert place.drive(0, extras=[cnn3], stop_after=1) == "interrupted"
-    assert place.drive(0, extras=[written], search=False) == "done"
-    assert place.state.jobs[written.key].state == "complete"
 
 
 def test_out_of_time_is_said_and_a_longer_time_goes_on(place: Place) -> None:
@@ -409,13 +351,3 @@ def test_a_proposer_that_has_to_wait_is_asked_again_when_a_trial_has_ended(place
         executor.close()
     assert len(place.state.trials("complete")) == 2
     assert proposer.asked < 20
-
-
-def test_a_last_trial_that_is_one_of_the_labs_nets_ends_too(tmp_path: Path) -> None:
-    place = Place(tmp_path, whole_epochs())
-    place.drive(12)
-    twin = place.state.trials()[-1]
-    other = Place(place.folder.path, place.task)
-    assert other.drive(12, extras=[Extra("lab-twin", "lab", twin.arch, twin.train)]) == "done"
-    last = other.state.trials()[-1]
-    assert (last.same_as, last.state) == ("lab-twin", "complete")

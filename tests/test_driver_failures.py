@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fmnist_sweep import arithmetic, config
-from fmnist_sweep import driver as driving
+from fmnist_sweep import arithmetic, config, running
 from fmnist_sweep.errors import DataError, FatalError
 from fmnist_sweep.executors.inline import InlineExecutor
 from fmnist_sweep.executors.local import LocalExecutor
@@ -78,7 +77,7 @@ def test_a_worker_that_dies_is_started_again_from_its_checkpoint(place: Place) -
 
 
 def test_a_worker_that_hangs_again_and_again_fails_its_trial(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driving, "_FIRST_REPORT_S", 3.0)
+    monkeypatch.setattr(running, "_FIRST_REPORT_S", 3.0)
     executor = LocalExecutor(2, log=place.folder.log, run=stand_ins.hanging, preload=())
     try:
         driver = place.driver(executor)
@@ -98,7 +97,7 @@ def test_a_net_of_long_epochs_has_the_time_for_its_first(place: Place, monkeypat
     driver, submit, given = place.driver(executor), executor.submit, list[float]()
 
     def noting(job: TrialJob) -> None:
-        given.append(driver._running[job.key] - time.monotonic())
+        given.append(driver._running._silent_until[job.key] - time.monotonic())
         submit(job)
 
     monkeypatch.setattr(executor, "submit", noting)

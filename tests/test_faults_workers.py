@@ -14,8 +14,7 @@ import pytest
 
 import fmnist_sweep
 from fmnist_sweep import data as datasets
-from fmnist_sweep import driver as driving
-from fmnist_sweep import durable
+from fmnist_sweep import durable, running
 from fmnist_sweep.arch import ArchSpec, BlockSpec, TrainSpec
 from fmnist_sweep.data import DataSource
 from fmnist_sweep.executors.kernel import Kills
@@ -140,7 +139,7 @@ def test_where_the_kernel_does_not_count_no_death_is_put_down_to_it(tmp_path: Pa
 def test_a_worker_that_is_halted_is_ended_and_its_trial_goes_on_from_its_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driving, "_FIRST_REPORT_S", 15.0)
+    monkeypatch.setattr(running, "_FIRST_REPORT_S", 15.0)
     place = Place(tmp_path, stand_ins.task())
     executor = LocalExecutor(1, log=place.folder.log, run=stand_ins.stopping_itself, preload=())
     try:

@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from fmnist_sweep import driver as driving
 from fmnist_sweep import ledger as ledgers
+from fmnist_sweep import running
 from fmnist_sweep.driver import Driver, Stopping
 from fmnist_sweep.errors import FatalError
 from fmnist_sweep.home import StudyFolder
@@ -76,7 +76,7 @@ class StudyMachine(RuleBasedStateMachine):
         self.seen: list[Event] = []
         self.hurt: set[str] = set()  # jobs that may have failed
         self.patches = pytest.MonkeyPatch()
-        self.patches.setattr(driving, "time", self.clock)
+        self.patches.setattr(running, "time", self.clock)
         self.patches.setattr(ledgers, "time", self.clock)
         for module in (mlflow_runs, mlflow_seen):
             self.patches.setattr(module, "connect", lambda _: self.tracker)
