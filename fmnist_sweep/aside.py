@@ -14,7 +14,7 @@ from fmnist_sweep.errors import FatalError, StudyError
 from fmnist_sweep.home import MAX_NAME, StudyFolder
 from fmnist_sweep.ledger import Event
 from fmnist_sweep.settings import Settings
-from fmnist_sweep.views.mlflow_client import connect
+from fmnist_sweep.views.mlflow_client import connect, is_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +85,7 @@ def _rename_experiment(settings: Settings, known: _Known, name: str, aside: str)
             if getattr(error, "error_code", "") != "RESOURCE_DOES_NOT_EXIST":
                 raise
             return
-        owner = found.tags.get("sweep.study_id") or (known.identity if found.name == name else "")
-        if owner == known.identity:
+        if is_of(found, known.identity, name):
             if found.lifecycle_stage != "active":
                 client.restore_experiment(known.experiment)  # one that is deleted keeps its name from all others
             client.rename_experiment(known.experiment, aside)

@@ -23,7 +23,8 @@ from fmnist_sweep.doctor import Visit, visit, visit_home
 from fmnist_sweep.doctor.look import Look
 from fmnist_sweep.ledger import Ledger
 from tests.conftest import Cli, Study
-from tests.doctor_damage import MENDED, NAME, Damage, Patient, Said, copied, erase, run_gone_for_good
+from tests.doctor_damage import MENDED, Damage, Said, erase, run_gone_for_good
+from tests.doctor_patient import NAME, Patient, copied
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 

@@ -26,7 +26,7 @@ from fmnist_sweep.settings import Settings
 from fmnist_sweep.state import StudyState
 from fmnist_sweep.views.mlflow_client import connect
 from tests.conftest import Cli, Study
-from tests.doctor_damage import NAME, Patient, copied
+from tests.doctor_patient import NAME, Patient, copied
 
 SLOW = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 

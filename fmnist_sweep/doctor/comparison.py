@@ -49,8 +49,8 @@ def mlflow_agrees(state: StudyState, seen: SeenMlflow, told: Collection[str], li
     elif seen.experiment == "deleted":
         yield Finding("missing", "the study's experiment was deleted in MLflow", Mend("restore experiment"))
     elif seen.experiment == "another's":
-        what = f"MLflow's experiment {state.views['experiment_id']} is not this study's (tag sweep.study_id)"
-        yield Finding("unreachable", what, advice="name the store that the study was run with: --tracking-uri")
+        what = f"MLflow's experiment {state.views['experiment_id']}, which was the study's, is another's"
+        yield Finding("missing", what, Mend("begin MLflow anew"))
     elif seen.experiment == "here":
         yield from _runs_agree(state, seen, told, live)
         if not live:

@@ -125,3 +125,15 @@ def _why(error: Exception) -> str:
         if sign in text:
             return words
     return type(error).__name__
+
+
+def is_of(experiment: Any, identity: str, name: str) -> bool:
+    """Whether an experiment is a study's: by its tag, or by its name where somebody has removed that.
+
+    Args:
+        experiment: MLflow's.
+        identity: The study's id.
+        name: The study's.
+    """
+    owner = experiment.tags.get("sweep.study_id")
+    return bool(owner == identity if owner else experiment.name == name)

@@ -19,7 +19,7 @@ from fmnist_sweep.state import JobRecord, StudyState
 from fmnist_sweep.trial import Report
 from fmnist_sweep.views import pages, shown
 from fmnist_sweep.views.mirror import AwayError
-from fmnist_sweep.views.mlflow_client import address, connect, is_local, may_come_back
+from fmnist_sweep.views.mlflow_client import address, connect, is_local, is_of, may_come_back
 from fmnist_sweep.views.optuna_storage import masked
 from fmnist_sweep.views.shown import STUDY_RUN
 
@@ -148,8 +148,7 @@ class MlflowView:
             if getattr(error, "error_code", "") != "RESOURCE_DOES_NOT_EXIST":
                 raise
             raise TrackingError(f"{where} has no experiment {self._experiment}, the study's; {advice}") from None
-        owner = found.tags.get("sweep.study_id") or (self._study["id"] if found.name == self._study["name"] else "")
-        if owner != self._study["id"]:
+        if not is_of(found, self._study["id"], self._study["name"]):
             raise TrackingError(f"{where} has another experiment {self._experiment}, {found.name!r}; {advice}")
 
     def _make_experiment(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from fmnist_sweep.errors import TrackingError
 from fmnist_sweep.sqlite_birth import file_of
 from fmnist_sweep.state import StudyState
-from fmnist_sweep.views.mlflow_client import ALIAS, MODEL_NAME, check_uri, connect
+from fmnist_sweep.views.mlflow_client import ALIAS, MODEL_NAME, check_uri, connect, is_of
 from fmnist_sweep.views.optuna_storage import masked
 from fmnist_sweep.views.seen import Champion, Place, SeenMlflow, SeenModel, SeenRun
 from fmnist_sweep.views.shown import CURVES, Curve
@@ -67,7 +67,7 @@ class _Reader:
         found = self._exists(self._client.get_experiment, self._experiment) if self._experiment else None
         if found is None:
             return "missing"
-        if found.tags.get("sweep.study_id") != self._state.study["id"]:
+        if not is_of(found, self._state.study["id"], self._state.study["name"]):
             return "another's"
         return "here" if found.lifecycle_stage == "active" else "deleted"
 
