@@ -277,7 +277,7 @@ class Driver:
     def _job(self, job: JobRecord) -> TrialJob:
         """What a worker needs. The lab judges a net as it is after its last epoch, and so do the finals."""
         keep: Keep = "last" if job.kind == "final" else "best"
-        compared_at = (*self._task.config.fidelity.rungs, job.report_at[-1]) if job.kind == "trial" else ()
+        compared_at = () if job.kind == "final" else (*self._task.config.fidelity.rungs, job.report_at[-1])
         steady_at = tuple(point for point in job.report_at if point in compared_at)
         folder = self._folder.job(job.key)
         return TrialJob(job.key, job.arch, job.train, job.report_at, self._data, folder, keep, steady_at)

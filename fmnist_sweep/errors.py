@@ -90,3 +90,8 @@ class TrialError(SweepError):
 
 class Diverged(TrialError):  # noqa: N818
     """The loss of a trial became infinite or NaN."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of any library says, in one line for people."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

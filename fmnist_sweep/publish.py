@@ -86,13 +86,12 @@ def heir(state: StudyState) -> tuple[str, Title] | None:
     return best.same_as or best.key, Title(identity, "search", best.best, why)
 
 
-def publish(uri: str, wanted: list[Publication], twins: list[tuple[str, str]], example: Path) -> dict[str, str]:
+def publish(uri: str, wanted: list[Publication], example: Path) -> dict[str, str]:
     """Logs the models that their runs don't have yet.
 
     Args:
         uri: Of MLflow.
         wanted: The models.
-        twins: Runs that share another job's model, each with that job's key.
         example: An .npy file of images; the first is the input example.
 
     Returns:
@@ -102,10 +101,7 @@ def publish(uri: str, wanted: list[Publication], twins: list[tuple[str, str]], e
         ExportError: Weights that are missing or were altered.
     """
     client = connect(uri)
-    logged = {item.key: _logged(client, item) or _log(client, item, example) for item in wanted}
-    for run_id, key in twins:
-        link(client, run_id, logged[key])
-    return logged
+    return {item.key: _logged(client, item) or _log(client, item, example) for item in wanted}
 
 
 def crown(uri: str, item: Publication, model_uri: str, title: Title) -> Crowned:
@@ -189,6 +185,15 @@ def _ensure_registered(client: Any) -> None:
             description="The best image classifiers found by fmnist_sweep; takes raw images, pixels from 0 to 255. "
             f"The alias `{ALIAS}` points at the best one.",
         )
+
+
+def link_twins(uri: str, state: StudyState) -> None:
+    """Shows the models of nets that several jobs stand for at all of their runs, whenever those came."""
+    shared = [job for job in state.jobs.values() if job.same_as and job.run_id]
+    for job in shared:
+        model_uri = state.jobs[job.same_as].model_uri
+        if model_uri:
+            link(connect(uri), job.run_id, model_uri)
 
 
 def link(client: Any, run_id: str, model_uri: str) -> None:

@@ -15,7 +15,7 @@ from fmnist_sweep.arch import ArchSpec, TrainSpec
 from fmnist_sweep.aside import move_aside
 from fmnist_sweep.data import DataSource, PreparedData
 from fmnist_sweep.driver import Driver, Outcome, Stopping
-from fmnist_sweep.errors import FatalError
+from fmnist_sweep.errors import FatalError, first_line
 from fmnist_sweep.executors import Executor, gpu, ray_cluster
 from fmnist_sweep.executors.inline import InlineExecutor
 from fmnist_sweep.executors.local import LocalExecutor, auto_workers, call, warm_up
@@ -259,18 +259,20 @@ def _finish(settings: Settings, scene: Scene, mirrors: list[Mirror], hooks: Hook
     try:
         if wanted:
             items = [publication(job, folder, data) for job in wanted]
-            keys = {job.key for job in wanted}
-            twins = [(job.run_id, job.same_as) for job in state.jobs.values() if job.same_as in keys and job.run_id]
-            logged = call(publish.publish, settings.mlflow, items, twins, data.images, log=folder.log)
+            logged = call(publish.publish, settings.mlflow, items, data.images, log=folder.log)
             for key, model_uri in logged.items():
                 ledger.append("model", key, model_uri=model_uri)
+            state = StudyState.of(ledger.events())
+        publish.link_twins(settings.mlflow, state)
         if heir is None:
             return "", None
-        job = StudyState.of(ledger.events()).jobs[heir[0]]
+        job = state.jobs[heir[0]]
         item = publication(job, folder, data)
         return "", call(publish.crown, settings.mlflow, item, job.model_uri, heir[1], log=folder.log)
-    except RuntimeError as error:
-        return f"models: {error}", None
+    except FatalError:
+        raise
+    except Exception as error:
+        return f"models: {first_line(error)}", None
 
 
 def publication(job: JobRecord, folder: StudyFolder, data: PreparedData) -> Publication:
@@ -302,5 +304,5 @@ def attach(settings: Settings, state: StudyState, files: Iterable[Path]) -> str:
         for file in files:
             client.log_artifact(state.views["study_run_id"], str(file))
     except Exception as error:
-        return f"artifacts: {(str(error).splitlines() or [type(error).__name__])[0][:200]}"
+        return f"artifacts: {first_line(error)}"
     return ""

@@ -18,7 +18,7 @@ from fmnist_sweep.proposers import Past, Proposal, Task, Wait, make
 from fmnist_sweep.proposers.base import Excess
 from fmnist_sweep.schema import Sampler
 from fmnist_sweep.state import JobRecord, StudyState
-from fmnist_sweep.trial import ReportTo, TrialJob, TrialResult
+from fmnist_sweep.trial import Extra, ReportTo, TrialJob, TrialResult
 from tests import stand_ins
 from tests.driver_place import Place, nets
 
@@ -50,7 +50,7 @@ def test_a_space_that_runs_out_says_so(place: Place) -> None:
     assert place.drive(50) == "exhausted"
 
 
-def test_the_last_steps_are_scored_at_the_rungs_and_the_end_of_trials(place: Place) -> None:
+def test_the_last_steps_are_scored_at_the_rungs_and_the_end_of_trials_and_of_what_they_may_share(place: Place) -> None:
     asked: dict[str, TrialJob] = {}
 
     def noting(job: TrialJob, report: ReportTo) -> TrialResult:
@@ -58,10 +58,13 @@ def test_the_last_steps_are_scored_at_the_rungs_and_the_end_of_trials(place: Pla
         return stand_ins.quick(job, report)
 
     place.drive(3, noting, nets("lab-cnn1"))
+    place.drive(3, noting, [Extra("final-lab-cnn1-seed1", "final", asked["lab-cnn1"].arch, asked["lab-cnn1"].train)])
+    assert asked["final-lab-cnn1-seed1"].steady_at == ()
+    del asked["final-lab-cnn1-seed1"]
     rungs = place.task.config.fidelity.rungs
     for key, job in asked.items():
         at = [*rungs, job.report_at[-1]]
-        assert job.steady_at == (() if key == "lab-cnn1" else tuple(point for point in job.report_at if point in at))
+        assert job.steady_at == tuple(point for point in job.report_at if point in at), key
     assert len(asked["trial-0000"].steady_at) > 1
 
 

@@ -264,6 +264,26 @@ def test_paths_start_at_the_sweep_file_and_moved_files_are_found_in_the_data_dir
     assert data.source_of(found, tmp_path / "elsewhere").fingerprint == here.fingerprint
 
 
+def test_files_of_two_folders_that_have_moved_into_one_are_the_same_images(tmp_path: Path) -> None:
+    old, new = [tmp_path / "training" / "mine.npz", tmp_path / "tests" / "theirs.npz"], tmp_path / "all"
+    for path in old:
+        write_npz(path, images=IMAGES, labels=LABELS)
+    named = section(old[0], test=[str(old[1])])
+    before = imageset.find(named)
+    new.mkdir()
+    for path in old:
+        path.rename(new / path.name)
+    assert imageset.find(named, new).fingerprint == before.fingerprint
+
+
+def test_files_that_are_called_alike_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    paths = [tmp_path / part / "images.npz" for part in ("training", "tests")]
+    for path in paths:
+        write_npz(path, images=IMAGES, labels=LABELS)
+    found = imageset.find(section(paths[0], test=[str(paths[1])]))
+    assert [name for name, _ in found.md5] == ["training/images.npz", "tests/images.npz"]
+
+
 def test_the_labs_nets_are_built_for_the_images_or_left_out() -> None:
     nets = {it.name: it.arch for it in lab.variants(input_shape=(12, 10, 3), classes=3)}
     assert set(nets) == set(lab.NAMES)

@@ -62,7 +62,7 @@ class ImageSet:
         name: As the sweep file has it.
         about: Where it comes from, in the user's words.
         folder: Of its training images.
-        md5: Path (relative to the folder that holds all files) and sum of each file.
+        md5: Name and sum of each file; where two are called alike, the path in the folder that holds all files.
         image_shape: Height, width and channels.
         class_names: By label.
         train_limit: The most images there are to train on.
@@ -170,7 +170,7 @@ def find(section: DataSection, data_dir: Path | None = None) -> ImageSet:
         name=section.name or pairs["train"].images.path.stem.split(".")[0],
         about=section.about,
         folder=pairs["train"].images.path.parent,
-        md5=tuple(zip(_relative(_paths(parts)), map(_md5, _paths(parts)), strict=True)),
+        md5=tuple(zip(_names(_paths(parts)), map(_md5, _paths(parts)), strict=True)),
         image_shape=shape,
         class_names=names,
         train_limit=len(split["train"]),
@@ -313,8 +313,14 @@ def _paths(parts: Sequence[tuple[Part, Pair]]) -> list[Path]:
     return list(dict.fromkeys(array.path for _, pair in parts for array in pair))
 
 
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Names that tell the files apart: their own, as they may move; where two are called alike, with their folders."""
+    own = [path.name for path in paths]
+    return own if len(set(own)) == len(own) else list(_relative(paths))
+
+
 def _relative(paths: Sequence[Path]) -> Iterator[str]:
-    """Names that tell the files apart, without the folders that all are in."""
+    """Paths without the folders that all are in."""
     parents = [path.resolve().parent for path in paths]
     common = next(
         folder for folder in (parents[0], *parents[0].parents) if all(p.is_relative_to(folder) for p in parents)

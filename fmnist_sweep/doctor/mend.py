@@ -19,7 +19,7 @@ from fmnist_sweep.doctor.findings import How, Mend
 from fmnist_sweep.doctor.look import Look
 from fmnist_sweep.doctor.models import model_id, owner, sound
 from fmnist_sweep.doctor.recover import recover
-from fmnist_sweep.errors import FatalError
+from fmnist_sweep.errors import FatalError, first_line
 from fmnist_sweep.executors.local import call
 from fmnist_sweep.ledger import Ledger
 from fmnist_sweep.publish import Publication
@@ -94,8 +94,7 @@ class Mender:
                 try:
                     self._ways[how](targets[how])
                 except Exception as error:
-                    line = (str(error).splitlines() or [type(error).__name__])[0]
-                    failed |= {Mend(how, target): line for target in targets[how]}
+                    failed |= {Mend(how, target): first_line(error) for target in targets[how]}
         return failed
 
     @property
@@ -242,10 +241,10 @@ class Mender:
             if seen is not None and model in seen.models:
                 self._client.delete_logged_model(model)
         if items:
-            twins = [(job.run_id, job.same_as) for job in state.jobs.values() if job.same_as in ready and job.run_id]
-            logged = call(publish.publish, self._settings.mlflow, items, twins, example, log=self._folder.log)
+            logged = call(publish.publish, self._settings.mlflow, items, example, log=self._folder.log)
             for key, model_uri in logged.items():
                 self._tell("model", [key], model_uri=model_uri)
+            publish.link_twins(self._settings.mlflow, self._state)
         if len(ready) < len(found):
             raise FatalError("weights to log are missing or were altered")
 

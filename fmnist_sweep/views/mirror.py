@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
-from fmnist_sweep.errors import FatalError, StudyError
+from fmnist_sweep.errors import FatalError, StudyError, first_line
 from fmnist_sweep.ledger import Event, Ledger
 from fmnist_sweep.state import StudyState
 
@@ -122,7 +122,7 @@ class Mirror:
         except FatalError as error:
             self._tell(fatal=error)
         except Exception as error:
-            self._tell(fatal=FatalError(f"{self._name} can't be used: {_line(error)}"))
+            self._tell(fatal=FatalError(f"{self._name} can't be used: {first_line(error)}"))
 
     def _open(self, view: View) -> list[Event]:
         """Opens the view, however long it is away; the events of the past, none if the mirror is closed before."""
@@ -132,7 +132,7 @@ class Mirror:
             try:
                 view.open(past)
             except AwayError as error:
-                self.trouble = f"{view.name}: {_line(error)}"
+                self.trouble = f"{view.name}: {first_line(error)}"
                 if self._closing.wait(wait_s):
                     return []
                 wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
@@ -170,14 +170,10 @@ class Mirror:
             except StudyError:
                 raise
             except Exception as error:
-                self.trouble = f"{view.name}: {_line(error)}"
+                self.trouble = f"{view.name}: {first_line(error)}"
                 if self._closing.wait(wait_s):
                     return False
                 wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
             else:
                 self.trouble = ""
                 return True
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from fmnist_sweep.errors import TrackingError
+from fmnist_sweep.errors import TrackingError, first_line
 from fmnist_sweep.sqlite_birth import file_of
 from fmnist_sweep.state import StudyState
 from fmnist_sweep.views.mlflow_client import ALIAS, MODEL_NAME, check_uri, connect, is_of
@@ -31,8 +31,7 @@ def read(uri: str, state: StudyState) -> SeenMlflow:
     try:
         return _Reader(connect(uri), state).read()
     except Exception as error:
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise TrackingError(f"--tracking-uri {masked(uri)} can't be read: {line}") from None
+        raise TrackingError(f"--tracking-uri {masked(uri)} can't be read: {first_line(error)}") from None
 
 
 def known_runs(state: StudyState) -> set[str]:
