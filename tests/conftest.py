@@ -24,12 +24,37 @@ from tests.postgres import postgres as postgres
 from tests.strategies import CALM
 
 _OURS = ("FMNIST_", "MLFLOW_")
+# Of several processes that share the tests, one does all of these: Ray's clusters on this machine, workers that are
+# killed (the kernel counts those that it kills, for all), one study that many look at, one server.
+_TOGETHER = {
+    "Ray": ("test_compose_stack", "test_ray", "test_ray_cluster", "test_ray_slots"),
+    "kills": ("test_soak", "test_resume", "test_faults_workers", "test_driver_failures", "test_executors"),
+}
+_SHARED = ("finished", "postgres")
 
 kernels.choose()  # as the workers do, whose figures are compared with this process's
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a GPU adds up in no fixed order, and much here is compared bit for bit
 
 settings.register_profile("calm", CALM)
 settings.load_profile("calm")  # every property test: a busy machine is not a failure
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For several processes: a group of tests stays in one and in order; those that take longest begin first."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        first = [*_TOGETHER, *_SHARED]
+        rank = {name: place for place, name in enumerate(first)}
+        items.sort(key=lambda it: (rank.get(_group(it), len(rank)), it.path.stem != "test_compose_stack"))
+
+
+def _group(item: pytest.Item) -> str:
+    module = item.path.stem
+    together = next((name for name, modules in _TOGETHER.items() if module in modules), "")
+    fixtures = getattr(item, "fixturenames", ())
+    return together or next((name for name in _SHARED if name in fixtures), module)
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +101,7 @@ class Cli:
         return [sys.executable, "-m", "fmnist_sweep", *words]
 
     def run(
-        self, *words: str, timeout_s: float = 240, changes: Mapping[str, str] = MappingProxyType({})
+        self, *words: str, timeout_s: float = 480, changes: Mapping[str, str] = MappingProxyType({})
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             self.command(*words),
@@ -88,7 +113,7 @@ class Cli:
             check=False,
         )
 
-    def json(self, *words: str, timeout_s: float = 240) -> dict[str, Any]:
+    def json(self, *words: str, timeout_s: float = 480) -> dict[str, Any]:
         done = self.run(*words, "--json", timeout_s=timeout_s)
         assert done.returncode == 0, done.stderr
         found: dict[str, Any] = json.loads(done.stdout)

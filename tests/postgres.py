@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,14 +11,13 @@ import pytest
 from benchmarks import postgres as clusters
 from benchmarks.postgres import USER as USER
 from benchmarks.postgres import Postgres as Postgres
-
-_APT_S = 240.0
+from tests.debian import can_install, install
 
 
 def new_cluster(folder: Path) -> Postgres:
     """Makes and starts a cluster under ``folder``, with programs that are installed first if need be."""
-    if clusters.find_programs() is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        _install()
+    if clusters.find_programs() is None and can_install():
+        assert not (why := install("postgresql")), f"PostgreSQL can't be installed: {why}"
         assert clusters.find_programs() is not None, "Debian's package postgresql brought no initdb"
     if clusters.find_programs() is None:
         pytest.skip("no PostgreSQL in /usr/lib/postgresql or on PATH, and only root can install it with apt-get")
@@ -37,13 +33,3 @@ def postgres() -> Iterator[Postgres]:
             yield cluster
         finally:
             cluster.stop()
-
-
-def _install() -> None:
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
-    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", "postgresql"]
-    for command in (install, ["apt-get", "update", "-q"], install):
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_APT_S, check=False)
-        if command == install and done.returncode == 0:
-            return
-    raise AssertionError(f"PostgreSQL can't be installed: {done.stderr.strip()[-400:]}")

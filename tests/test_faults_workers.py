@@ -103,7 +103,10 @@ V1 = "7:memory:/mine\n2:cpu,cpuacct:/mine\n0::/\n"
     ("membership", "file", "before", "after"),
     [
         pytest.param(
-            "0::/mine/deep\n", "groups/mine/deep/memory.events", "oom 2\noom_kill 0\n", "oom_kill 1\n", id="2"
+            "0::/mine/deep\n", "groups/mine/deep/memory.events.local", "oom 2\noom_kill 0\n", "oom_kill 1\n", id="2"
+        ),
+        pytest.param(
+            "0::/mine/deep\n", "groups/mine/deep/memory.events", "oom 2\noom_kill 0\n", "oom_kill 1\n", id="2, old"
         ),
         pytest.param("0::/not/mounted\n", "groups/memory.events", "oom_kill 3\n", "oom_kill 4\n", id="2, a container"),
         pytest.param(V1, "groups/memory/mine/memory.oom_control", "under_oom 0\noom_kill 0\n", "oom_kill 1\n", id="1"),

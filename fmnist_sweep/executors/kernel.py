@@ -2,10 +2,10 @@
 
 A worker that it ended for want of memory and one that somebody killed both end by SIGKILL.
 
-The kernel counts whom it ends so, for each control group (``oom_kill`` in ``memory.events``, or in
-``memory.oom_control`` of version 1) and for the whole machine (``oom_kill`` in ``/proc/vmstat``, which counts where the
-group has no counter). If the counter rose while a worker ran, and no other death accounts for it, the
-worker's death is put down to memory.
+The kernel counts whom it ends so, for each control group (``oom_kill`` in ``memory.events.local``; before Linux 5.2
+in ``memory.events``, which counts groups within the group too; or in ``memory.oom_control`` of version 1) and for the
+whole machine (``oom_kill`` in ``/proc/vmstat``, which counts where the group has no counter). If the counter rose while
+a worker ran, and no other death accounts for it, the worker's death is put down to memory.
 
 The limits of that. The counter doesn't name the process: where a worker is killed by hand after the kernel ended
 another process of the same group, it is taken for the kernel's victim. A program that watches over memory from outside
@@ -83,7 +83,8 @@ def _counter(proc: Path, groups: Path) -> Path | None:
             _, controllers, group = line.split(":", 2)
             inside = group.strip("/")
             if controllers == "":
-                found += [groups / inside / "memory.events", groups / "memory.events"]
+                places = (groups / inside, groups)
+                found += [place / f"memory.events{end}" for place in places for end in (".local", "")]
             elif "memory" in controllers.split(","):
                 of_memory = groups / "memory"
                 found += [of_memory / inside / "memory.oom_control", of_memory / "memory.oom_control"]

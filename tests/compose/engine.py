@@ -10,7 +10,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.compose.programs import ComposeError, NotHereError, run, until
+from tests import debian
+from tests.compose.programs import NotHereError, run, until
 
 _PACKAGES = ("docker.io", "iptables", "iproute2")
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
@@ -71,16 +72,9 @@ def install(*packages: str) -> None:
     Raises:
         NotHereError: They can't be.
     """
-    words = ("apt-get", "-o", "DPkg::Lock::Timeout=120", "install", "--yes", "--no-install-recommends", *packages)
-    environment = {"DEBIAN_FRONTEND": "noninteractive"}
-    if not shutil.which("apt-get"):
-        raise NotHereError(f"{', '.join(packages)} can't be installed: no apt-get")
-    if run(*words, changes=environment, ok=False).returncode:
-        try:
-            run("apt-get", "update", changes=environment)
-            run(*words, changes=environment)
-        except ComposeError as error:
-            raise NotHereError(str(error)) from None
+    why = debian.install(*packages)
+    if why:
+        raise NotHereError(f"{', '.join(packages)} can't be installed: {why}")
 
 
 def _install() -> None:
