@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -100,13 +101,32 @@ def test_the_scales_are_at_a_maximum_and_tell_what_matters() -> None:
     assert does_not > 2 * matters
 
 
-def test_new_nets_are_predicted() -> None:
+def test_new_nets_are_predicted_but_for_how_bad_the_worst_are() -> None:
     model = CurveModel(curves(30))
-    x = np.random.default_rng(1).uniform(-1.5, 1.5, (40, 2))
+    drawn = np.random.default_rng(1).uniform(-1.5, 1.5, (60, 2))
+    x = drawn[np.argsort(talent(drawn))[:40]]
     mean, spread = at_end(model, x, np.full(40, -1))
     wrong = mean - (talent(x) - 1.0)
     assert np.abs(wrong).mean() < 0.06
     assert np.mean(np.abs(wrong) < 3 * spread) > 0.9
+
+
+def test_of_nets_unlike_all_the_model_expects_what_the_better_half_come_to() -> None:
+    seen = curves(30)
+    mean, _ = at_end(CurveModel(seen), np.array([[500.0, 500.0]]), NONE)
+    there = np.sort(seen.y[seen.place == 2])
+    assert there[0] < mean[0] < np.median(there)
+
+
+def test_how_bad_a_bad_net_is_changes_nothing() -> None:
+    seen = curves(30)
+    worst = seen.y == seen.y[seen.place == 2].max()
+    worse = replace(seen, y=np.where(worst, seen.y + 50.0, seen.y))
+    x = np.random.default_rng(1).uniform(-1.5, 1.5, (10, 2))
+    cut = replace(seen, y=np.where(worst, seen.y + 5.0, seen.y))
+    assert np.array_equal(
+        at_end(CurveModel(worse), x, np.full(10, -1))[0], at_end(CurveModel(cut), x, np.full(10, -1))[0]
+    )
 
 
 def test_short_trainings_teach_what_long_ones_come_to() -> None:

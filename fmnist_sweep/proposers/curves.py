@@ -71,7 +71,8 @@ class CurveProposer:
         seed = f"{self._task.seed}-{number}"
         for turn in range(_DRAWS):
             yield drawn(self._task, Draws(f"{seed}-{turn}"))
-        best = sorted(taught, key=lambda it: (len(it.scores), it.scores[-1] if it.scores else 0.0), reverse=True)
+        sound = [it for it in taught if it.scores and it.value != 0.0]
+        best = sorted(sound, key=lambda it: (len(it.scores), it.scores[-1]), reverse=True)
         for rank, earlier in enumerate(best[:_BEST]):
             for turn in range(_LIKE_BEST):
                 yield drawn(self._task, Draws(f"{seed}-{rank}-{turn}", earlier.proposal.drawn))
@@ -86,7 +87,7 @@ class CurveProposer:
         numbers = np.arange(len(old))
         ends = self._ends([it.proposal for it in [*taught, *pending]], furthest)
         expected, _ = model.predict(old, *ends, numbers)
-        best = expected[: len(taught)].min()
+        best = expected[self._come_to(taught, furthest)].min()
         if pending:
             waiting = numbers[len(taught) :]
             doublings, places = ends[0][waiting], ends[1][waiting]
@@ -110,10 +111,12 @@ class CurveProposer:
         with threadpool_limits(1):
             x = features([it.proposal for it in nets])
             model = CurveModel(self._observations(nets, x))
-            ends = self._ends([it.proposal for it in nets], self._furthest(nets))
+            furthest = self._furthest(nets)
+            ends = self._ends([it.proposal for it in nets], furthest)
             mean, spread = model.predict(x, *ends, np.arange(len(nets)))
             time = np.array([self._time_left(past[place]) for place in weighed])
-            gain = _log_improvement(mean.min() - mean[asked], spread[asked])
+            best = mean[self._come_to(nets, furthest)].min()
+            gain = _log_improvement(best - mean[asked], spread[asked])
             found = dict(zip(weighed, gain - np.log(time), strict=True))
         return [float(found.get(place, -math.inf)) for place in places]
 
@@ -126,6 +129,15 @@ class CurveProposer:
         points = max(len(self._points(it.proposal)) for it in taught)
         come = max((len(it.scores) for it in taught if it.value != 0.0), default=points)
         return min(come, points) - 1
+
+    def _come_to(self, nets: Sequence[Past], furthest: int) -> list[int]:
+        """Places of those nets that have come to the furthest point, or to their own end before it.
+
+        The lowest of many expectations is low by chance, so the one to improve on is of nets that have been there.
+        """
+        ends = self._ends([it.proposal for it in nets], furthest)[1]
+        come = [place for place, it in enumerate(nets) if it.value != 0.0 and len(it.scores) > ends[place]]
+        return come or list(range(len(nets)))
 
     def _ends(self, nets: Sequence[Proposal], furthest: int) -> tuple[Floats, Whole]:
         """Where each net is compared: the furthest point, or its own end before that.
@@ -146,12 +158,13 @@ class CurveProposer:
 
     def _observations(self, taught: Sequence[Past], x: Floats) -> Observations:
         """The trials' curves, in logarithms of the error: over the last steps at rungs and ends, else of one step."""
-        rungs = self._task.config.fidelity.rungs
+        rungs, furthest = self._task.config.fidelity.rungs, self._furthest(taught)
         found: list[tuple[int, int, float, bool, float]] = []
         for net, earlier in enumerate(taught):
             points = self._points(earlier.proposal)
-            if earlier.value == 0.0:  # diverged: as bad as can be in the end
-                found.append((net, len(points) - 1, points[-1], True, 0.0))
+            if earlier.value == 0.0:  # diverged: as bad as can be, where others have come to
+                place = min(len(points) - 1, furthest)
+                found.append((net, place, points[place], True, 0.0))
                 continue
             for place, (point, score) in enumerate(zip(points, earlier.scores, strict=False)):
                 of_one = point not in rungs and point < points[-1]
