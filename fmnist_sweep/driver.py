@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, Literal, NoReturn
 
-from fmnist_sweep import pruning, space
+from fmnist_sweep import jobs, pruning, space
 from fmnist_sweep.arch import ArchSpec, TrainSpec, fingerprint
 from fmnist_sweep.data import PreparedData
 from fmnist_sweep.deadline import Deadline
@@ -25,7 +25,7 @@ from fmnist_sweep.pasts import Pasts, judging
 from fmnist_sweep.proposers import Proposer, Task, Wait
 from fmnist_sweep.running import Running
 from fmnist_sweep.state import ENDED, JobRecord, JobState, StudyState
-from fmnist_sweep.trial import Extra, Keep, Kind, TrialJob, TrialResult
+from fmnist_sweep.trial import Extra, Kind, TrialResult
 from fmnist_sweep.twins import Twins
 
 Outcome = Literal["done", "exhausted", "flat", "interrupted", "timeout"]
@@ -87,6 +87,7 @@ class Driver:
         self._errors_in_a_row = 0
         self._exhausted = False
         self._patience, self._search = 0, True
+        self._extras: set[str] = set()
         self._waits_for: set[str] | None = None  # what ran when the proposer had nothing: none of it has ended yet
         self._deadline = Deadline(None, 0.0, task.config)
         self._pasts = Pasts(task.config.fidelity.price)
@@ -134,7 +135,7 @@ class Driver:
             left = [extra.key for extra in extras if self.state.jobs[extra.key].state not in ENDED]
             return "timeout" if left else "done"
         short = len(self.state.trials()) < target
-        if (deadline.closing and short) or (deadline.over and (short or self.state.unfinished())):
+        if (deadline.closing and short) or (deadline.over and (short or self._unfinished())):
             return "timeout"
         for job in self.state.trials("held"):
             self._end_pruned(job, "set aside")
@@ -161,12 +162,8 @@ class Driver:
             if job.state == "complete" and not job.kept and not job.same_as:
                 self._record("kept", job.key)  # a driver may have been killed just before; what was dropped stays so
         self._drop()
-        wanted = {extra.key for extra in extras}
-        wanted |= {self.state.jobs[key].same_as for key in wanted & self.state.jobs.keys()}
-        wanted |= {self._twins.of(fingerprint(extra.arch, extra.train), extra.kind, ()) for extra in extras}
-        for job in self.state.unfinished():
-            if not self._search and job.key not in wanted:
-                continue
+        self._extras = self._twins.needed(extras, search=self._search)
+        for job in self._unfinished():
             if job.state == "running" and not self._goes_on(job):
                 self._hold(job)
             elif job.state != "held" and not job.same_as:
@@ -175,6 +172,11 @@ class Driver:
             if extra.key not in self.state.jobs:
                 whole = pruning.report_points(extra.train.epochs, ())
                 self._ask(extra.key, extra.kind, -1, extra.arch, extra.train, {}, whole)
+
+    def _unfinished(self) -> list[JobRecord]:
+        """Jobs that this run has still to train."""
+        searched = "trial" if self._search else ""
+        return [job for job in self.state.unfinished() if job.kind == searched or job.key in self._extras]
 
     def _fill(self, target: int) -> None:
         """Starts jobs while there are free slots and work to do."""
@@ -205,9 +207,11 @@ class Driver:
     def _propose(self, target: int) -> bool:
         """Asks for one more trial; False where there is none to be had."""
         trials = self.state.trials()
-        if len(trials) >= target or self._exhausted or self._waits_for == set(self._running) or self._flat():
+        if len(trials) >= target or self._exhausted or self._waits_for == set(self._running):
             return False
-        if self._deadline.close(self.state, self._executor.slots):
+        if self._flat() is not False:  # or waits for those that may yet say that it is not
+            return False
+        if self._deadline.close(self.state, self._executor.slots, self._extras):
             return False
         limits = self._task.config.limits
         proposal = self._proposer.ask([self._pasts.of(job) for job in trials], lambda it: space.excess(it.arch, limits))
@@ -222,14 +226,20 @@ class Driver:
         self._ask(f"trial-{number:04d}", "trial", number, proposal.arch, proposal.train, proposal.drawn, points)
         return True
 
-    def _flat(self) -> bool:
-        """Whether the search has ended as flat: said once, so that a finalist's late lead does not open it again."""
+    def _flat(self) -> bool | None:
+        """Whether the search has ended as flat: said once, so that a finalist's late lead does not open it again.
+
+        None where that is not sure yet, see ``pruning.flat``.
+        """
         trials, patience = self.state.trials(), self._patience
         if not patience:
             return False
-        if (patience, len(trials)) not in self.state.flat and pruning.flat(trials, patience):
+        if (patience, len(trials)) in self.state.flat:
+            return True
+        found = pruning.flat(trials, patience)
+        if found:
             self._record("flat", f"patience-{patience}", len(trials), patience=patience)
-        return (patience, len(trials)) in self.state.flat
+        return found
 
     def _ask(
         self,
@@ -259,28 +269,27 @@ class Driver:
         self._twins.know(self.state.jobs[key])
         if not twin:
             self._queue.append(key)
+        elif kind == "trial" and self.state.jobs[twin].kind != "trial" and twin not in self._extras:
+            self._extras.add(twin)  # one of the lab's nets, which an earlier run may have left
+            if self.state.jobs[twin].state not in ENDED:
+                self._queue.append(twin)
 
     def _settle_shared(self) -> None:
         """Gives jobs that share another's result that result, once it is there."""
         for job, twin in self._twins.settled():
             for report in twin.reports:
                 self._record("report", job.key, report.place, **report.body)
-            self._end(job.key, twin.state, f"the same net as {twin.key}", twin.result)
+            why = (
+                f"{twin.reason} ({twin.key}, the same net)" if twin.state == "failed" else f"the same net as {twin.key}"
+            )
+            self._end(job.key, twin.state, why, twin.result)
 
     # --- one job
 
     def _submit(self, job: JobRecord) -> None:
         self._record("started", job.key, job.attempts + 1)
         self._running.start(job)
-        self._executor.submit(self._job(job))
-
-    def _job(self, job: JobRecord) -> TrialJob:
-        """What a worker needs. The lab judges a net as it is after its last epoch, and so do the finals."""
-        keep: Keep = "last" if job.kind == "final" else "best"
-        compared_at = () if job.kind == "final" else (*self._task.config.fidelity.rungs, job.report_at[-1])
-        steady_at = tuple(point for point in job.report_at if point in compared_at)
-        folder = self._folder.job(job.key)
-        return TrialJob(job.key, job.arch, job.train, job.report_at, self._data, folder, keep, steady_at)
+        self._executor.submit(jobs.job_of(job, self._task.config.fidelity.rungs, self._data, self._folder))
 
     def _take(self, happening: Happening) -> None:
         key = happening.key
@@ -378,7 +387,7 @@ class Driver:
         self._record("ended", key, state=state, reason=reason, result=asdict(result) if result else None)
         self._running.end(key)
         job = self.state.jobs[key]
-        self._job(job).checkpoint.unlink(missing_ok=True)
+        jobs.job_of(job, (), self._data, self._folder).checkpoint.unlink(missing_ok=True)
 
     def _keep(self, key: str) -> None:
         """Keeps the weights of the lab's nets and of the best trials, and no others."""
@@ -387,8 +396,6 @@ class Driver:
 
     def _drop(self) -> None:
         """Removes the weights of trials that are not among the best."""
-        best = {job.key for job in self.state.ranked()[: self._task.config.study.keep_models]}
-        for job in self.state.trials("complete"):
-            if job.kept and job.key not in best:
-                self._record("dropped", job.key)
-                (self._folder.job(job.key) / "weights.npz").unlink(missing_ok=True)
+        for job in jobs.no_longer_kept(self.state, self._task.config.study.keep_models):
+            self._record("dropped", job.key)
+            (self._folder.job(job.key) / "weights.npz").unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from statistics import mean, median
 
@@ -151,6 +151,8 @@ def segments(config: SweepConfig, target: int) -> list[tuple[float, float]]:
     full training at the end these alone pass the last one.
     """
     fidelity, epochs = config.fidelity, float(config.epochs)
+    if config.study.engine == "keras-tuner-hyperband":
+        return [*_hyperband(target, config.epochs, fidelity.reduction), (0.0, 0.0)]
     finalists = min(target, config.study.keep_models)
     passed = 1.0 if _by_model(config) else _PASSED
     share = {"asha": min(passed / fidelity.reduction, 1.0), "median": 0.5, "none": 1.0}[fidelity.pruner]
@@ -163,6 +165,22 @@ def segments(config: SweepConfig, target: int) -> list[tuple[float, float]]:
     return [*found, (going_on, epochs - before)]
 
 
+def _hyperband(target: int, epochs: int, factor: int) -> Iterator[tuple[float, float]]:
+    """The first ``target`` trials of KerasTuner's Hyperband, round by round, each trained from its beginning.
+
+    Li et al., Hyperband, JMLR 18 (2018), with the sizes that KerasTuner rounds up to.
+    """
+    brackets, left = 1, target
+    while epochs / factor**brackets >= 1:
+        brackets += 1
+    while left:
+        for bracket in reversed(range(brackets)):
+            for round_ in range(bracket + 1):
+                size = min(math.ceil(brackets * factor ** (bracket - round_) / (bracket + 1)), left)
+                left -= size
+                yield float(size), float(math.ceil(epochs / factor ** (bracket - round_)))
+
+
 def _by_model(config: SweepConfig) -> bool:
     return config.study.sampler == "gp" and config.study.engine == "optuna"
 
@@ -173,11 +191,51 @@ def epochs_of_all(config: SweepConfig, target: int) -> float:
 
 
 def seconds_left(state: StudyState, target: int, workers: int) -> float | None:
-    """How long a running study has to go, at the pace of its trials so far; None before there is one."""
-    trials = [job for job in state.trials() if job.epoch]
-    done = sum(job.epoch for job in trials)
-    if not done:
+    """How long a running study has to go, at the pace of its nets so far; None before that is known.
+
+    Args:
+        state: Of the study.
+        target: Trials in all; 0 where none is searched for, as in the finals.
+        workers: That train.
+    """
+    paces = Paces(job for job in state.jobs.values() if job.kind != "trial" or target)
+    if not paces.known:
         return None
-    config = SweepConfig.model_validate(state.study["config"])
-    left = max(epochs_of_all(config, target) - done, 0.0)
-    return left * sum(job.reports[-1].train_s for job in trials) / done / workers
+    others = (job for job in state.unfinished() if job.kind != "trial" and not job.same_as)
+    seconds = sum(paces.epoch_s(job) * (job.train.epochs - job.epoch) for job in others)
+    if target:
+        trials = [job for job in state.trials() if job.epoch]
+        done = sum(job.epoch for job in trials)
+        if not done:
+            return None
+        left = max(epochs_of_all(SweepConfig.model_validate(state.study["config"]), target) - done, 0.0)
+        seconds += left * sum(map(spent_s, trials)) / done
+    return seconds / workers
+
+
+def spent_s(job: JobRecord) -> float:
+    """Seconds of training and scoring so far, of a job that has reported."""
+    return job.reports[-1].train_s + sum(report.score_s or 0.0 for report in job.reports)
+
+
+class Paces:
+    """How long an epoch takes: of each job that has trained as it did so far, of others beside what arithmetic expects.
+
+    Args:
+        jobs: To learn from.
+
+    Attributes:
+        known: Whether any of them has trained.
+    """
+
+    def __init__(self, jobs: Iterable[JobRecord]) -> None:
+        trained = [job for job in jobs if job.epoch]
+        self._own = {job.key: spent_s(job) / job.epoch for job in trained}
+        self._factor = (
+            mean(self._own[job.key] / arithmetic.image_s(job.arch, job.train) for job in trained) if trained else 0.0
+        )
+        self.known = bool(trained)
+
+    def epoch_s(self, job: JobRecord) -> float:
+        """Seconds on one worker."""
+        return self._own.get(job.key, self._factor * arithmetic.image_s(job.arch, job.train))

@@ -132,19 +132,34 @@ def goes_on(job: JobRecord, rungs: Rungs, fidelity: FidelitySection, worth: Wort
     if not _is_open(job, fidelity):
         return False
     if worth is not None:
-        held = rungs.held_at(job.epoch)
-        return _chosen([*(it for it in held if it.key != job.key), job], rungs, fidelity, worth) is job
+        beside = [it for it in rungs.held_at(job.epoch) if it.key != job.key]
+        return _chosen([*_ready(beside, fidelity), job], len(beside) + 1, rungs, fidelity, worth) is job
     return len(there) - bisect_right(there, score) < len(there) // fidelity.reduction
 
 
-def _chosen(waiting: Sequence[JobRecord], rungs: Rungs, fidelity: FidelitySection, worth: Worth) -> JobRecord | None:
-    """Who of those that wait at a rung, all of them, goes on: None if as many have as are to."""
-    epoch = waiting[0].epoch
+def _chosen(
+    ready: Sequence[JobRecord], waiting: int, rungs: Rungs, fidelity: FidelitySection, worth: Worth
+) -> JobRecord | None:
+    """Who of those at a rung that may go on now does: None if as many have as are to.
+
+    Args:
+        ready: They, one at least.
+        waiting: How many wait there, those that may not go on yet counted.
+        rungs: All trials.
+        fidelity: The rule.
+        worth: See ``goes_on``.
+    """
+    epoch = ready[0].epoch
     came = len(rungs.at(epoch))
-    if came - len(waiting) - rungs.set_aside_at(epoch) >= came // fidelity.reduction:
+    if came - waiting - rungs.set_aside_at(epoch) >= came // fidelity.reduction:
         return None
-    values = worth(waiting)
-    return max(zip(values, waiting, strict=True), key=lambda it: it[0])[1]
+    values = worth(ready)
+    return max(zip(values, ready, strict=True), key=lambda it: it[0])[1]
+
+
+def _ready(held: Sequence[JobRecord], fidelity: FidelitySection) -> Sequence[JobRecord]:
+    """Those of a rung that may go on before the end; with one number of epochs all of them or none."""
+    return held if fidelity.full_training == "at_once" else [job for job in held if _is_open(job, fidelity)]
 
 
 def score_at(job: JobRecord, epoch: float) -> float | None:
@@ -155,10 +170,13 @@ def score_at(job: JobRecord, epoch: float) -> float | None:
 def promoted(rungs: Rungs, fidelity: FidelitySection, worth: Worth | None = None) -> JobRecord | None:
     """The held trial to take up again: of those that are to go on now, the furthest, best one; see ``goes_on``."""
     for held in rungs.held():
-        if worth is None or not _is_open(held[-1], fidelity):
-            best = held[-1] if goes_on(held[-1], rungs, fidelity) else None
+        ready = held if not at_rung(held[-1], fidelity) else _ready(held, fidelity)
+        if not ready:
+            continue
+        if worth is None or not _is_open(ready[-1], fidelity):
+            best = ready[-1] if goes_on(ready[-1], rungs, fidelity) else None
         else:
-            best = _chosen(held, rungs, fidelity, worth)
+            best = _chosen(ready, len(held), rungs, fidelity, worth)
         if best is not None:
             return best
     return None
@@ -208,18 +226,22 @@ def _best_at(epoch: float, trials: Iterable[JobRecord], price: float) -> list[Jo
     return [job for _, _, job in sorted(there, key=lambda it: it[:2], reverse=True)]
 
 
-def flat(trials: Sequence[JobRecord], patience: int) -> bool:
+def flat(trials: Sequence[JobRecord], patience: int) -> bool | None:
     """Whether the search has gone flat: the last ``patience`` trials have brought no better champion.
 
-    The champion is the trial with the best validation accuracy so far. Only trials proposed after it count, and
-    none of them may still be training, as it might yet become the best. (One that is set aside was not among the
-    best of its rung.)
+    The champion is the trial with the best validation accuracy so far. Only trials proposed after it count. (One that
+    is set aside was not among the best of its rung.)
+
+    Returns:
+        None where that depends on trials that still train, each of which might yet become the best.
     """
     champion = max((job for job in trials if job.reports), key=lambda job: (job.best or 0.0, -job.number), default=None)
     if champion is None:
         return False
     later = [job for job in trials if job.number > champion.number]
-    return len(later) >= patience and not any(job.state in ("waiting", "running") for job in later)
+    if len(later) < patience:
+        return False
+    return None if any(job.state in ("waiting", "running") for job in later) else True
 
 
 def rank(job: JobRecord, price: float) -> tuple[float, float, int]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from fmnist_sweep.arch import fingerprint
 from fmnist_sweep.state import ENDED, JobRecord, StudyState
-from fmnist_sweep.trial import Kind
+from fmnist_sweep.trial import Extra, Kind
 
 
 class Twins:
@@ -37,6 +40,22 @@ class Twins:
         if lab and self._state.jobs[lab].report_at == report_at:
             return lab
         return self._trained.get((print_, kind), "")
+
+    def needed(self, extras: Sequence[Extra], *, search: bool) -> set[str]:
+        """Jobs that are no trials and are trained in a run: its extras, and the nets that those and trials share.
+
+        What an earlier run left of others waits for the command that asks for it again.
+
+        Args:
+            extras: Of the run.
+            search: Whether trials go on in it.
+        """
+        wanted = {extra.key for extra in extras}
+        wanted |= {self.of(fingerprint(extra.arch, extra.train), extra.kind, ()) for extra in extras}
+        known = self._state.jobs
+        sharing = wanted & known.keys()
+        sharing |= {job.key for job in self._state.unfinished() if search and job.kind == "trial"}
+        return wanted | {known[key].same_as for key in sharing}
 
     def settled(self) -> list[tuple[JobRecord, JobRecord]]:
         """The jobs whose shared result is there now, each with the job that has it: told once."""

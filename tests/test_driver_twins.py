@@ -8,6 +8,7 @@ import pytest
 
 from fmnist_sweep import config, lab
 from fmnist_sweep.arch import fingerprint
+from fmnist_sweep.pasts import Pasts
 from fmnist_sweep.proposers import Task
 from fmnist_sweep.trial import Extra, ReportTo, TrialJob, TrialResult
 from tests import stand_ins
@@ -67,6 +68,47 @@ def test_one_of_the_labs_nets_that_a_trial_was_before_is_trained_in_full(place: 
     lab_net = place.state.jobs["lab-twin"]
     assert (lab_net.state, lab_net.epoch, lab_net.same_as) == ("complete", pruned.train.epochs, "")
     assert (place.folder.job("lab-twin") / "weights.npz").exists()
+
+
+def test_a_trial_that_is_a_lab_net_which_diverged_has_diverged_too(tmp_path: Path) -> None:
+    place = Place(tmp_path, whole_epochs())
+    place.drive(12)
+    twin = place.state.trials()[0]
+    other = Place(place.folder.path, place.task)
+    other.drive(1, stand_ins.diverging, [Extra("lab-twin", "lab", twin.arch, twin.train)])
+    alike = other.state.trials()[0]
+    assert alike.same_as == "lab-twin"
+    assert alike.reason.startswith("diverged: the loss became nan")
+    assert Pasts(0.0).of(alike).value == 0.0
+
+
+def test_a_search_leaves_finals_and_lab_nets_that_nobody_asks_for_as_they_are(place: Place) -> None:
+    cnn1, cnn3 = nets("lab-cnn1", "lab-cnn3")
+    final = Extra("final-lab-cnn1-seed1", "final", cnn1.arch, cnn1.train.with_seed(1))
+    assert place.drive(0, extras=[final, cnn1, cnn3], stop_after=1) == "interrupted"
+    left = [job for job in place.state.unfinished() if job.kind != "trial"]
+    assert left
+    assert place.drive(6, extras=[cnn3]) == "done"
+    after = place.state
+    assert after.jobs["lab-cnn3"].state == "complete"
+    assert [after.jobs[job.key] for job in left if job.key != "lab-cnn3"] == [
+        job for job in left if job.key != "lab-cnn3"
+    ]
+    assert place.drive(6, extras=[final], search=False) == "done"
+    assert place.state.jobs[final.key].state == "complete"
+
+
+def test_a_trial_that_is_a_lab_net_which_an_earlier_run_left_has_it_trained(tmp_path: Path) -> None:
+    place = Place(tmp_path, whole_epochs())
+    place.drive(12)
+    twin = place.state.trials()[5]
+    other = Place(place.folder.path, place.task)
+    extra = Extra("lab-twin", "lab", twin.arch, twin.train)
+    assert other.drive(0, extras=[extra], stop_after=1) == "interrupted"
+    assert [job.key for job in other.state.unfinished()] == ["lab-twin"]
+    assert other.drive(12) == "done"
+    assert other.state.jobs["lab-twin"].state == "complete"
+    assert not other.state.unfinished()
 
 
 def test_a_net_whose_twin_was_interrupted_is_trained_without_a_search_too(place: Place) -> None:

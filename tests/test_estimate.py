@@ -11,14 +11,16 @@ from hypothesis import strategies as st
 
 from fmnist_sweep import arithmetic, config, estimate, space
 from fmnist_sweep.estimate import Forecast, Pace
-from fmnist_sweep.schema import FidelitySection, SweepConfig
-from fmnist_sweep.state import JobRecord
+from fmnist_sweep.schema import Engine, FidelitySection, SweepConfig
+from fmnist_sweep.state import JobRecord, StudyState
+from fmnist_sweep.study import with_engine
 from fmnist_sweep.trial import Report
 from tests.stand_ins import proposals
 from tests.strategies import CALM
 
 DEFAULT = config.load("default")[1]
 TINY = config.load("tiny")[1]
+HYPERBAND: Engine = "keras-tuner-hyperband"
 
 
 def expected(sweep: SweepConfig = DEFAULT, target: int = 50, workers: int = 2, factor: float = 1.0) -> Forecast:
@@ -68,6 +70,32 @@ def test_a_model_that_weighs_time_chooses_quicker_nets_than_chance() -> None:
 def test_the_forecast_of_default_is_about_what_its_study_took() -> None:
     """50 trials on two cores of an AMD EPYC, where training took 1.24 times what arithmetic says: 1,443 s."""
     assert expected(factor=1.24).trials_s == pytest.approx(1_443, rel=0.1)
+
+
+def test_hyperbands_trials_are_as_long_as_their_rounds() -> None:
+    """KerasTuner's brackets for nine epochs, by three: 9, 3 and 1 trials of 1, 3 and 9 epochs; 5 and 2; 3."""
+    sweep = with_engine(with_fidelity(pruner="asha", rungs=[0.5], reduction=3).changed(epochs=9), HYPERBAND)
+    assert estimate.epochs_of_all(sweep, 13) == 9 * 1 + 3 * 3 + 1 * 9
+    assert estimate.epochs_of_all(sweep, 23) == 27 + 5 * 3 + 2 * 9 + 3 * 9
+    assert estimate.epochs_of_all(sweep, 24) == 87 + 1
+    assert expected(sweep, 23).trials_s < 0.6 * expected(with_fidelity(pruner="none").changed(epochs=9), 23).trials_s
+
+
+def test_the_time_left_counts_the_nets_beside_the_trials_and_scoring() -> None:
+    arch, train = proposals()[0].arch, proposals()[0].train.with_seed(0)
+    arch, train = arch, replace(train, epochs=4)
+    half = Report(1, 2.0, 1.0, 0.5, 1.0, 0.5, 18.0, 40, None, 2.0)
+    done = JobRecord(
+        "final-a-seed1", "final", -1, arch, train, "", {}, (1.0, 2.0, 4.0), state="running", reports=(half,)
+    )
+    waiting = replace(done, key="final-a-seed2", reports=(), state="waiting")
+    state = StudyState(study={"config": DEFAULT.model_dump(mode="json")})
+    state.jobs = {job.key: job for job in (done, waiting)}
+    assert estimate.seconds_left(state, 0, 1) == pytest.approx(10.0 * 2 + 10.0 * 4)
+    assert estimate.seconds_left(state, 0, 2) == pytest.approx(30.0)
+    assert estimate.seconds_left(state, 50, 2) is None  # no trial has a pace yet
+    state.jobs = {waiting.key: waiting}
+    assert estimate.seconds_left(state, 0, 1) is None
 
 
 def test_many_short_trials_cost_their_starts() -> None:

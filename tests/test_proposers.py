@@ -56,6 +56,19 @@ class Sweeping:
         return Sweeping(fresh, [replace(earlier, proposal=reread(earlier.proposal)) for earlier in self.past])
 
 
+def test_of_very_many_trials_tpe_has_begun_whatever_it_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told of fewer than it would wait for."""
+    from fmnist_sweep.proposers import optuna as samplers
+
+    monkeypatch.setattr(samplers, "_TOLD", 5)
+    sweep = task("tpe")
+    study = sweep.config.study.model_copy(update={"startup_trials": 8})
+    proposer = samplers.OptunaProposer(replace(sweep, config=sweep.config.model_copy(update={"study": study})), "tpe")
+    done = [Past(it, "complete", (0.5,), 0.5) for it in proposals()[:12]]
+    waits = [proposer._make("tpe", past, 0, 0)._n_startup_trials for past in (done[:4], done[:7], done)]  # type: ignore[attr-defined]
+    assert waits == [8, 8, 0]
+
+
 def reread(proposal: Proposal) -> Proposal:
     return replace(proposal, drawn=json.loads(json.dumps(proposal.drawn)))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from statistics import median
 
@@ -15,41 +14,21 @@ from fmnist_sweep import arithmetic
 from fmnist_sweep.pruning import Rungs, at_rung, flat, goes_on, last_chance, merit, promoted, report_points, score_at
 from fmnist_sweep.schema import FidelitySection
 from fmnist_sweep.state import JobRecord, JobState
-from fmnist_sweep.trial import Kind, Report
-from tests.stand_ins import proposals
+from fmnist_sweep.trial import Report
+from tests.pruning_stand_ins import (
+    FIRST,
+    POINTS,
+    PROPOSAL,
+    accuracies,
+    among,
+    asha,
+    at_one,
+    fields,
+    reductions,
+    rungs,
+    trial,
+)
 from tests.strategies import CALM
-
-PROPOSAL = proposals()[0]
-POINTS = (0.5, 1.0, 2.0, 3.0)
-FIRST = FidelitySection(rungs=[1.0])
-
-accuracies = st.floats(0, 1)
-fields = st.lists(accuracies, min_size=1, max_size=20)
-reductions = st.integers(2, 16)
-rungs = st.lists(st.sampled_from([0.125, 0.25, 0.5, 1.0, 2.0, 3.0, 7.0]), unique=True, max_size=5).map(sorted)
-
-
-def trial(number: int, *scores: float, state: JobState = "running", kind: Kind = "trial") -> JobRecord:
-    """A trial that has reported ``scores`` at the first of ``POINTS``."""
-    reports = tuple(Report(place, POINTS[place], 1.0, 0.5, 1.0, score, 1.0, 40) for place, score in enumerate(scores))
-    arch, train, drawn = PROPOSAL.arch, PROPOSAL.train, PROPOSAL.drawn
-    key, print_ = f"trial-{number:04d}", PROPOSAL.fingerprint
-    return JobRecord(key, kind, number, arch, train, print_, drawn, POINTS, state=state, reports=reports)
-
-
-def at_one(scores: list[float]) -> list[JobRecord]:
-    """Trials that have come to one epoch."""
-    return [trial(number, 0.5, score) for number, score in enumerate(scores)]
-
-
-def asha(reduction: int) -> FidelitySection:
-    return FidelitySection(rungs=[1.0], reduction=reduction)
-
-
-def among(job: JobRecord, others: list[JobRecord], fidelity: FidelitySection) -> bool:
-    """Whether a trial goes on beside others."""
-    return goes_on(job, Rungs([*others, job]), fidelity)
-
 
 # Where
 
@@ -226,62 +205,6 @@ def test_what_is_taken_in_step_by_step_is_what_is_there(steps: list[tuple[int, s
     assert rungs.held() == whole.held()
     assert [rungs.held_at(epoch) for epoch in POINTS] == [whole.held_at(epoch) for epoch in POINTS]
     assert [rungs.at(epoch) for epoch in POINTS] == [whole.at(epoch) for epoch in POINTS]
-
-
-@CALM
-@given(st.lists(st.tuples(accuracies, st.integers(-100, 100)), min_size=1, max_size=24), reductions)
-def test_where_somebody_knows_better_so_many_go_on_as_are_to_and_the_best_of_those_waiting(
-    told: list[tuple[float, int]], reduction: int
-) -> None:
-    """Trials come one by one; whoever is worth most goes on, as soon and as long as one may."""
-    fidelity, worths = asha(reduction), [worth for _, worth in told]
-    all_, passed = Rungs(), list[int]()
-
-    def worth(jobs: Sequence[JobRecord]) -> list[float]:
-        assert len({job.key for job in jobs}) == len(jobs)
-        return [float(worths[job.number]) for job in jobs]
-
-    def takes_up(job: JobRecord) -> None:
-        waiting = {number for number in range(came) if number not in passed}
-        assert worths[job.number] == max(worths[number] for number in waiting)
-        passed.append(job.number)
-        all_.take(replace(job, state="running"))
-
-    for number, (score, _) in enumerate(told):
-        came = number + 1
-        job = trial(number, 0.5, score)
-        all_.take(job)
-        if goes_on(job, all_, fidelity, worth):
-            takes_up(job)
-        else:
-            all_.take(replace(job, state="held"))
-        taken_up = promoted(all_, fidelity, worth)
-        if taken_up is not None:
-            takes_up(taken_up)
-        assert promoted(all_, fidelity, worth) is None
-        assert len(passed) == came // reduction
-
-
-def test_what_an_earlier_run_has_set_aside_takes_nobodys_place_whoever_knows_better() -> None:
-    """A study of nine ended, with three of them past the rung; of three more one goes on."""
-    fidelity = asha(3)
-    ended = [trial(number, 0.5, 0.8, state="pruned") for number in range(6)]
-    went_on = [trial(number, 0.5, 0.8, 0.9, 0.9, state="complete") for number in range(6, 9)]
-    rungs = Rungs([*ended, *went_on])
-    passed = []
-    for number in range(9, 12):
-        job = trial(number, 0.5, 0.7)
-        rungs.take(job)
-        goes = goes_on(job, rungs, fidelity, lambda jobs: [float(it.number) for it in jobs])
-        passed.append(goes)
-        rungs.take(replace(job, state="running" if goes else "held"))
-    assert passed == [False, False, True]
-
-
-def test_past_the_last_rung_nobody_goes_before_the_end_whoever_knows_better() -> None:
-    fidelity = FidelitySection(rungs=[0.5, 1.0], reduction=2, full_training="at_end")
-    there = [trial(number, 0.5, 0.5, state="held") for number in range(4)]
-    assert promoted(Rungs(there), fidelity, lambda jobs: [1.0] * len(jobs)) is None
 
 
 def test_the_furthest_is_promoted_first() -> None:

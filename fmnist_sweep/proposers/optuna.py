@@ -23,6 +23,7 @@ _TRIES = 80
 _MODEL_TRIES = 8  # a model that repeats itself as often as that makes way for random draws
 _TOLD = 200  # trials that the sampler is told of at most; it gains little from more, and its time grows with them
 _LIMITS = "limits"
+_TEACHES = ("stopped", "complete", "infeasible")  # as Optuna's TPE counts for its startup
 _STATES = {
     "running": TrialState.RUNNING,
     "stopped": TrialState.PRUNED,
@@ -55,7 +56,7 @@ class OptunaProposer:
         known = {it.fingerprint for it in told}
         over_limits, task = 0, self._task
         for turn in range(_TRIES):
-            study.sampler = self._make(self._sampler if turn < _MODEL_TRIES else "random", len(past), turn, over_limits)
+            study.sampler = self._make(self._sampler if turn < _MODEL_TRIES else "random", past, turn, over_limits)
             trial = study.ask()
             arch, train = space.sample(
                 task.config,
@@ -99,10 +100,13 @@ class OptunaProposer:
                 told.frozen.set_constraint(_LIMITS, 1.0)
         return told.frozen
 
-    def _make(self, sampler: Sampler, number: int, turn: int, over_limits: int) -> optuna.samplers.BaseSampler:
-        seed = (self._task.seed * 1_000_003 + number * 101 + turn) % 2**32
+    def _make(self, sampler: Sampler, past: Sequence[Past], turn: int, over_limits: int) -> optuna.samplers.BaseSampler:
+        seed = (self._task.seed * 1_000_003 + len(past) * 101 + turn) % 2**32
         if sampler == "tpe":
-            startup = self._task.config.study.startup_trials + over_limits
+            startup = self._task.config.study.startup_trials
+            # Of many trials the sampler is told of a part, which may be fewer than it is to wait for.
+            begun = len(past) > _TOLD and sum(it.standing in _TEACHES for it in past) >= startup
+            startup = 0 if begun else startup + over_limits
             return optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup)
         return optuna.samplers.RandomSampler(seed=seed)
 

@@ -1,0 +1,28 @@
+"""What a worker is given for a job of the ledger, and which jobs' weights stay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fmnist_sweep.data import PreparedData
+from fmnist_sweep.home import StudyFolder
+from fmnist_sweep.state import JobRecord, StudyState
+from fmnist_sweep.trial import Keep, TrialJob
+
+
+def job_of(job: JobRecord, rungs: Sequence[float], data: PreparedData, folder: StudyFolder) -> TrialJob:
+    """What a worker needs.
+
+    The lab judges a net as it is after its last epoch, and so do the finals. Elsewhere the last steps are scored where
+    trials are compared.
+    """
+    keep: Keep = "last" if job.kind == "final" else "best"
+    compared_at = () if job.kind == "final" else (*rungs, job.report_at[-1])
+    steady_at = tuple(point for point in job.report_at if point in compared_at)
+    return TrialJob(job.key, job.arch, job.train, job.report_at, data, folder.job(job.key), keep, steady_at)
+
+
+def no_longer_kept(state: StudyState, keep_models: int) -> list[JobRecord]:
+    """Trials whose weights are kept and that are not among the best ``keep_models`` any more."""
+    best = {job.key for job in state.ranked()[:keep_models]}
+    return [job for job in state.trials("complete") if job.kept and job.key not in best]
