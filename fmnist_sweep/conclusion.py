@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from fmnist_sweep.arch import ArchSpec, TrainSpec, fingerprint
 from fmnist_sweep.display import best_so_far, called, percent
 from fmnist_sweep.state import JobRecord, StudyState
 
@@ -70,12 +71,17 @@ def sure(state: StudyState) -> str:
 
 
 def unjudged(state: StudyState) -> JobRecord | None:
-    """The first of today's finalists, if the last comparison did not have it; None without a comparison too."""
+    """The first of today's finalists, if its net was in no comparison yet; None without a comparison too."""
     finalists = state.finalists()
     if state.compared is None or not finalists:
         return None
-    judged = {net["name"] for net in state.compared["contenders"]}
-    return None if f"trial-{finalists[0].number}" in judged else finalists[0]
+    seen = [*state.compared["contenders"], *state.compared.get("left_out", ())]
+    judged = {_net(ArchSpec.from_dict(net["arch"]), TrainSpec.from_dict(net["train"])) for net in seen}
+    return None if _net(finalists[0].arch, finalists[0].train) in judged else finalists[0]
+
+
+def _net(arch: ArchSpec, train: TrainSpec) -> str:
+    return fingerprint(arch, train.with_seed(0))
 
 
 def _best_of_lab(state: StudyState) -> JobRecord | None:

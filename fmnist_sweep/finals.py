@@ -24,7 +24,7 @@ from fmnist_sweep.home import StudyFolder
 from fmnist_sweep.lab import Variant
 from fmnist_sweep.ledger import Ledger
 from fmnist_sweep.state import JobRecord, StudyState
-from fmnist_sweep.testing import Candidate, score
+from fmnist_sweep.testing import Candidate, check, score
 from fmnist_sweep.trial import Extra
 
 TOP = 3
@@ -146,6 +146,7 @@ def test(
 
     Raises:
         StudyError: A final has failed.
+        ExportError: Weights that are missing or were altered; the test set is not opened then.
     """
     state = StudyState.of(ledger.events())
     jobs = [state.jobs[extra.key] for extra in extras(nets, seeds)]
@@ -159,14 +160,16 @@ def test(
     if not waiting:
         return
     leader = max((net.name for net in nets if is_trial(net.name)), key=lambda name: validation(state, name, seeds))
-    leading = {job_key(leader, seed) for seed in seeds}
+    leading = {key for key in (job_key(leader, seed) for seed in seeds) if _trained(state, state.jobs[key]).kept}
     candidates = [_candidate(state, job, folder, job.key in leading) for job in jobs if job.key in waiting | leading]
+    check(candidates)
     ledger.append("opened", "", state.openings, nets=len(waiting))
     opened = call(score, candidates, source, data, state.duplicates is None, log=folder.log)
     ledger.append("test_set", labels=opened.labels)
     if opened.duplicates is not None:
         ledger.append("duplicates", **asdict(opened.duplicates))
-    ledger.append("mistakes", "", state.openings, net=leader, seeds=len(seeds), images=opened.mistakes)
+    if leading:  # the weights of those that were tested before may be lost, and their scores are not
+        ledger.append("mistakes", "", state.openings, net=leader, seeds=len(leading), images=opened.mistakes)
     for key, result in opened.scores.items():
         ledger.append("tested", key, **asdict(result))
 
@@ -176,15 +179,26 @@ def validation(state: StudyState, name: str, seeds: Sequence[int]) -> float:
     return float(np.mean([state.jobs[job_key(name, seed)].reports[-1].val_accuracy for seed in seeds]))
 
 
+def _trained(state: StudyState, job: JobRecord) -> JobRecord:
+    return state.jobs[job.same_as] if job.same_as else job
+
+
 def _candidate(state: StudyState, job: JobRecord, folder: StudyFolder, leads: bool) -> Candidate:
-    trained = state.jobs[job.same_as] if job.same_as else job
+    trained = _trained(state, job)
     sha256 = trained.result.weights_sha256 if trained.result else ""
     return Candidate(job.key, job.arch, folder.job(trained.key) / "weights.npz", sha256, leads)
 
 
-def record(ledger: Ledger, nets: Sequence[Contender], seeds: Sequence[int], champion: dict[str, Any]) -> None:
-    """Records who was compared under which seeds, and who won; nothing where that is recorded already."""
+def record(
+    ledger: Ledger,
+    nets: Sequence[Contender],
+    seeds: Sequence[int],
+    champion: dict[str, Any],
+    left_out: Sequence[Contender] = (),
+) -> None:
+    """Records who was compared under which seeds, who could not be, and who won; nothing where that is recorded."""
     body = {"contenders": [net.to_dict() for net in nets], "seeds": list(seeds), "champion": champion}
+    body |= {"left_out": [net.to_dict() for net in left_out]} if left_out else {}
     state = StudyState.of(ledger.events())
     if state.compared != json.loads(json.dumps(body)):
         ledger.append("compared", "", state.seq, **body)

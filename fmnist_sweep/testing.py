@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,13 @@ class Opened:
     mistakes: list[dict[str, Any]]
 
 
+def check(candidates: Iterable[Candidate]) -> None:
+    """Raises ExportError if weights are missing or were altered."""
+    for candidate in candidates:
+        if not candidate.weights.exists() or durable.sha256(candidate.weights) != candidate.sha256:
+            raise ExportError(f"{candidate.key}: {candidate.weights} is missing or was altered")
+
+
 def score(candidates: list[Candidate], source: DataSource, data: PreparedData, find_duplicates: bool) -> Opened:
     """Opens the test set and scores every candidate on all of it.
 
@@ -77,9 +85,7 @@ def score(candidates: list[Candidate], source: DataSource, data: PreparedData, f
         ExportError: Weights that are missing or were altered; nothing is scored then.
         DataError: The files aren't the test set.
     """
-    for candidate in candidates:
-        if not candidate.weights.exists() or durable.sha256(candidate.weights) != candidate.sha256:
-            raise ExportError(f"{candidate.key}: {candidate.weights} is missing or was altered")
+    check(candidates)
     test = open_test_set(source)
     scores, leading = {}, []
     for candidate in candidates:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from fmnist_sweep import finals, lab
-from fmnist_sweep.errors import StudyError, UsageError
+from fmnist_sweep import durable, finals, lab
+from fmnist_sweep.errors import ExportError, StudyError, UsageError
+from fmnist_sweep.finals import Contender
+from fmnist_sweep.home import StudyFolder
 from fmnist_sweep.lab import Variant
+from fmnist_sweep.ledger import Ledger
 from fmnist_sweep.proposers import Proposal
+from fmnist_sweep.scores import TestScore, packed
 from fmnist_sweep.state import StudyState
-from fmnist_sweep.trial import Report
+from fmnist_sweep.testing import Candidate, Opened
+from fmnist_sweep.trial import Report, TrialResult
 from tests import stand_ins
 from tests.final_stand_ins import SEEDS, end, finish, judged, searched, variants
 
@@ -103,6 +109,58 @@ def test_a_net_that_diverges_is_left_out_and_the_others_are_judged(tmp_path: Pat
     findings, _ = judged(ledger, sound)
     assert {it.contender.name for it in findings.standings} == {net.name for net in sound}
     assert findings.claims[1].why == "lab-cnn3 and lab-cnn1 were not compared."
+
+
+def with_one_more_seed(ledger: Ledger, net: Contender, folder: StudyFolder) -> str:
+    """A ninth training, whose weights are there, beside eight that were tested and whose weights are not."""
+    finish(ledger, [net], {net.name: 0.9})
+    key, arch, train = finals.job_key(net.name, 9), net.arch, net.train.with_seed(9)
+    folder.job(key).mkdir(parents=True)
+    (folder.job(key) / "weights.npz").write_bytes(b"weights")
+    ledger.append("asked", key, 0, **stand_ins.asked(-1, Proposal(arch, train, {})) | {"kind": "final"})
+    last = Report(1, float(train.epochs), 0.2, 0.9, 0.3, 0.9, 4.0, 80)
+    ledger.append("report", key, last.place, **last.body)
+    result = TrialResult(3.0, 3.0, 0.9, 6.0, 120, durable.sha256(folder.job(key) / "weights.npz"))
+    ledger.append("ended", key, 0, state="complete", result=asdict(result))
+    ledger.append("kept", key)
+    return key
+
+
+def test_of_finals_that_were_tested_nothing_but_the_scores_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after the study's weights were lost, and the doctor has said so in the ledger."""
+    ledger, folder = searched(tmp_path), StudyFolder(tmp_path / "study")
+    nets = finals.contenders(StudyState.of(ledger.events()), 1, [])
+    key, scored = with_one_more_seed(ledger, nets[0], folder), list[str]()
+
+    def opened(_: object, candidates: list[Candidate], *__: object, **___: object) -> Opened:
+        scored.extend(it.key for it in candidates)
+        return Opened({key: TestScore(0.9, 0.3, 1, packed(np.ones(1, bool)), 1.0, 9.0)}, "", None, [])
+
+    monkeypatch.setattr(finals, "call", opened)
+    finals.test(nets, (*SEEDS, 9), ledger, folder, None, None)  # type: ignore[arg-type]
+    state = StudyState.of(ledger.events())
+    assert scored == [key]
+    assert (state.openings, state.jobs[key].tested is not None) == (1, True)
+    assert state.mistakes is not None
+    assert state.mistakes["seeds"] == 1
+
+
+def test_nobody_opens_the_test_set_for_weights_that_are_not_there_or_a_final_that_failed(tmp_path: Path) -> None:
+    ledger, folder = searched(tmp_path), StudyFolder(tmp_path / "study")
+    nets = finals.contenders(StudyState.of(ledger.events()), 1, [])
+    key = with_one_more_seed(ledger, nets[0], folder)
+    (folder.job(key) / "weights.npz").write_bytes(b"others")
+    with pytest.raises(ExportError, match=f"{key}.*is missing or was altered"):
+        finals.test(nets, (*SEEDS, 9), ledger, folder, None, None)  # type: ignore[arg-type]
+    lost = replace(stand_ins.proposals()[2], train=nets[0].train.with_seed(10))
+    failed = finals.job_key(nets[0].name, 10)
+    ledger.append("asked", failed, 0, **stand_ins.asked(-1, lost) | {"kind": "final"})
+    ledger.append("ended", failed, 0, state="failed", reason="worker: it was killed, 3 times", result=None)
+    with pytest.raises(StudyError, match="is failed: worker: it was killed"):
+        finals.test(nets, (*SEEDS, 10), ledger, folder, None, None)  # type: ignore[arg-type]
+    assert StudyState.of(ledger.events()).openings == 0
 
 
 def test_one_seed_is_refused(tmp_path: Path) -> None:

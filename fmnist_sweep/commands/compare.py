@@ -18,7 +18,7 @@ from fmnist_sweep.commands.closing import Closing, Step
 from fmnist_sweep.commands.export import read
 from fmnist_sweep.commands.run import Ended, lab_epochs, named_net, study_of
 from fmnist_sweep.data import PreparedData
-from fmnist_sweep.display import clock
+from fmnist_sweep.display import clock, points, probability
 from fmnist_sweep.errors import StudyError
 from fmnist_sweep.finals import Contender
 from fmnist_sweep.session import Scene, Work
@@ -29,6 +29,8 @@ from fmnist_sweep.stats import smallest_p
 from fmnist_sweep.trial import Extra
 from fmnist_sweep.verdicts import LEVEL, PairVerdict
 from fmnist_sweep.views import tensorboard
+
+UNJUDGED = 1
 
 
 def compare(settings: Settings, top: int, seeds: int, *, curves: bool = False, quiet: bool, console: Console) -> Ended:
@@ -61,7 +63,7 @@ def compare(settings: Settings, top: int, seeds: int, *, curves: bool = False, q
         state = StudyState.of(scene.ledger.events())
         findings = standings.judge(state, sound, numbers)
         winner = champion.choose(findings, state)
-        finals.record(scene.ledger, sound, numbers, winner.to_dict())
+        finals.record(scene.ledger, sound, numbers, winner.to_dict(), [net for net in nets if net.name in out])
         found.append((findings, winner))
         left_out.update(out)
 
@@ -75,7 +77,21 @@ def compare(settings: Settings, top: int, seeds: int, *, curves: bool = False, q
     if not quiet:
         console.print(f"\n{name}: {closing.how_it_ended(ended.session.outcome)}.", highlight=False)
         closing.of_unjudged(ended.session.state).show(console)
-    return ended
+    return replace(ended, result=_unjudged(ended, numbers), code=ended.code or UNJUDGED)
+
+
+def _unjudged(ended: Ended, seeds: Sequence[int]) -> dict[str, Any]:
+    """What ``compare --json`` prints where its time was over before all was trained, or the user ended it."""
+    openings = ended.session.state.openings
+    lists: dict[str, Any] = {name: [] for name in ("finalists", "pairs", "claims", "nets", "left_out")}
+    nothing = dict.fromkeys(("leader", "verdict", "duplicates", "champion", "report", "tensorboard"))
+    return {
+        **lists,
+        **nothing,
+        "seeds": list(seeds),
+        "test_openings": openings,
+        "outcome": ended.session.outcome,
+    }
 
 
 def _told(
@@ -124,6 +140,7 @@ def as_json(findings: Findings, state: StudyState) -> dict[str, Any]:
         "pairs": [pair.to_dict() for pair in findings.pairs],
         "claims": [claim.to_dict() for claim in findings.claims],
         "test_openings": findings.openings,
+        "outcome": "done",
         "leader": findings.leader,
         "verdict": findings.sentence,
         "duplicates": _duplicates_as_json(findings, state),
@@ -208,9 +225,9 @@ def _pairs(findings: Findings) -> Table:
     for pair in findings.pairs:
         table.add_row(
             f"{pair.a} - {pair.b}",
-            f"{100 * pair.mean_difference:+.2f}",
-            f"{100 * pair.ci_low:+.2f} to {100 * pair.ci_high:+.2f}",
-            f"{pair.p_value:.3f}",
+            points(pair.mean_difference),
+            f"{points(pair.ci_low)} to {points(pair.ci_high)}",
+            probability(pair.p_value),
             pair.verdict,
         )
     return table
