@@ -110,6 +110,31 @@ def test_a_driver_that_dies_between_two_calls_leaves_no_run_behind_and_none_half
     check(ledger, uri)
 
 
+@pytest.mark.parametrize("when", ["between two runs", "while it runs"])
+def test_an_experiment_that_a_user_deletes_is_back_with_all_its_runs(
+    ledger: Ledger, uri: str, tmp_path: Path, when: str
+) -> None:
+    *before, last = ledger.events()
+    view = view_of(ledger, uri, tmp_path)
+    replay(view, before, {"", KEY})
+    view._client.delete_experiment(StudyState.of(ledger.events()).views["experiment_id"])
+    if when == "between two runs":
+        view = view_of(ledger, uri, tmp_path)
+    view.take(last, StudyState.of([*before, last]))
+    check(ledger, uri)
+
+
+def test_a_study_that_was_put_aside_has_an_experiment_of_its_name_now(ledger: Ledger, uri: str, tmp_path: Path) -> None:
+    """As where MLflow's database was lost since: its first name may be another study's."""
+    connect(uri).create_experiment(str(ledger.events()[0].body["name"]), tags={"sweep.study_id": "another"})
+    view = MlflowView(uri, ledger, tmp_path / "mlartifacts", {}, "aside")
+    view.open(ledger.events())
+    replay(view, ledger.events(), {"", KEY})
+    check(ledger, uri)
+    found = connect(uri).get_experiment(StudyState.of(ledger.events()).views["experiment_id"])
+    assert found.name == "aside"
+
+
 @pytest.mark.parametrize("which", ["the trial's", "the study's"])
 def test_a_run_that_a_user_deletes_is_back_with_the_next_thing_to_show(
     ledger: Ledger, uri: str, tmp_path: Path, which: str

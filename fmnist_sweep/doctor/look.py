@@ -68,7 +68,7 @@ def look(settings: Settings, name: str, *, live: bool) -> Look:
         found.findings += files.exports_agree(name, state, settings.home)
         found.findings += comparison.zombies(state)
         found.findings += _behind(record)
-    _look_at_mlflow(found, record, settings, live)
+    _look_at_mlflow(found, record, settings, name, live)
     _look_at_optuna(found, record, settings, name, live)
     return found
 
@@ -88,10 +88,10 @@ def _behind(record: Record) -> Iterator[Finding]:
             yield Finding("behind", what, Mend("catch up"))
 
 
-def _look_at_mlflow(found: Look, record: Record, settings: Settings, live: bool) -> None:
+def _look_at_mlflow(found: Look, record: Record, settings: Settings, name: str, live: bool) -> None:
     state = record.state
     try:
-        seen = mlflow_seen.read(settings.mlflow, state)
+        seen = mlflow_seen.read(settings.mlflow, state, name)
     except TrackingError as error:
         found.findings.append(Finding("unreachable", str(error)))
         return

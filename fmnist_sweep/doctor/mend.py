@@ -122,7 +122,7 @@ class Mender:
     # --- MLflow's runs
 
     def _mlflow_view(self) -> MlflowView:
-        return MlflowView(self._settings.mlflow, self._ledger, self._settings.home.artifacts, lab.ABOUT)
+        return MlflowView(self._settings.mlflow, self._ledger, self._settings.home.artifacts, lab.ABOUT, self._name)
 
     def _restore_experiment(self, _: list[str]) -> None:
         self._client.restore_experiment(self._state.views["experiment_id"])

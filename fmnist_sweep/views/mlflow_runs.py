@@ -34,13 +34,15 @@ class MlflowView:
         ledger: Where the ids that MLflow gives are recorded.
         artifacts: Where artifacts go if the store is local.
         about: By lab net, a line on what it is.
+        called: The study's name now, which is its experiment's; by default the one that it began with.
     """
 
     name = "MLflow"
     shows = frozenset({"study", "summary", "started", "report", "held", "paused", "ended", "tested"})
 
-    def __init__(self, uri: str, ledger: Ledger, artifacts: Path, about: dict[str, str]) -> None:
+    def __init__(self, uri: str, ledger: Ledger, artifacts: Path, about: dict[str, str], called: str = "") -> None:
         self._uri = uri
+        self._called = called
         self._ledger = ledger
         self._artifacts = artifacts
         self._about = about
@@ -67,6 +69,7 @@ class MlflowView:
             self._past = event.seq
             if event.kind == "study":
                 self._study = event.body
+                self._called = self._called or event.body["name"]
             elif event.kind == "run":
                 self._runs[event.job] = event.body["run_id"]
             elif event.kind == "view":
@@ -111,14 +114,18 @@ class MlflowView:
             self._take_job(event, state.jobs[event.job])
 
     def _restored(self, key: str, error: Exception) -> bool:
-        """Whether ``error`` was that somebody had deleted the run, which is there again now.
+        """Whether ``error`` was that somebody had deleted the run, or the experiment, which is there again now.
 
-        MLflow writes to no deleted run, and what comes later would wait for it for ever.
+        MLflow writes to none that is deleted, and what comes later would wait for it for ever.
         """
-        run = self._runs.get(key, "")
-        if not run or "'active' state" not in str(error):
+        if "'active' state" not in str(error):
             return False
-        if self._client.get_run(run).info.lifecycle_stage == "active":
+        experiment = self._client.get_experiment(self._experiment)
+        if experiment.lifecycle_stage != "active":
+            self._client.restore_experiment(self._experiment)  # and its runs with it
+            return True
+        run = self._runs.get(key, "")
+        if not run or self._client.get_run(run).info.lifecycle_stage == "active":
             return False
         self._client.restore_run(run)
         return True
@@ -139,7 +146,8 @@ class MlflowView:
 
     def _check_experiment(self) -> None:
         """Raises TrackingError if the experiment that was recorded is none of this study's here: on another server, or
-        on one that was restored from an older backup, the same number is another study's or nobody's."""
+        on one that was restored from an older backup, the same number is another study's or nobody's. One that was
+        deleted is restored."""
         where = f"MLflow at {masked(self._uri)}"
         advice = "choose the --tracking-uri that the study was run with, or let doctor --fix show it here anew"
         try:
@@ -148,11 +156,13 @@ class MlflowView:
             if getattr(error, "error_code", "") != "RESOURCE_DOES_NOT_EXIST":
                 raise
             raise TrackingError(f"{where} has no experiment {self._experiment}, the study's; {advice}") from None
-        if not is_of(found, self._study["id"], self._study["name"]):
+        if not is_of(found, self._study["id"], self._called):
             raise TrackingError(f"{where} has another experiment {self._experiment}, {found.name!r}; {advice}")
+        if found.lifecycle_stage != "active":
+            self._client.restore_experiment(self._experiment)
 
     def _make_experiment(self) -> str:
-        name, identity = self._study["name"], self._study["id"]
+        name, identity = self._called, self._study["id"]
         found = self._client.get_experiment_by_name(name)
         if found is None:
             location = (self._artifacts / identity).resolve().as_uri() if is_local(self._uri) else None
@@ -163,13 +173,13 @@ class MlflowView:
                     tags={"sweep.study_id": identity, _NOTE: self._study["title"]},
                 )
             )
-        if found.lifecycle_stage != "active":
-            raise TrackingError(f"MLflow's experiment {name!r} was deleted; restore it, or choose another --study")
         if found.tags.get("sweep.study_id") != identity:
             raise TrackingError(
                 f"MLflow at {masked(self._uri)} has an experiment {name!r} that is another study's; "
                 "choose another --study"
             )
+        if found.lifecycle_stage != "active":
+            self._client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
 
     def _begin_study(self, event: Event, state: StudyState) -> None:

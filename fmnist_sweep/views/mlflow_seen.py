@@ -18,8 +18,13 @@ _MODELS_PAGE = 100
 _ARCHIVE = "data/model.keras"
 
 
-def read(uri: str, state: StudyState) -> SeenMlflow:
+def read(uri: str, state: StudyState, name: str = "") -> SeenMlflow:
     """What MLflow has of a study.
+
+    Args:
+        uri: Of MLflow.
+        state: The ledger's.
+        name: The study's now; by default the one that it began with.
 
     Raises:
         TrackingError: Nothing answers at ``uri``, or it can't be read.
@@ -29,7 +34,7 @@ def read(uri: str, state: StudyState) -> SeenMlflow:
         return SeenMlflow("missing")
     check_uri(uri)
     try:
-        return _Reader(connect(uri), state).read()
+        return _Reader(connect(uri), state, name or state.study["name"]).read()
     except Exception as error:
         raise TrackingError(f"--tracking-uri {masked(uri)} can't be read: {first_line(error)}") from None
 
@@ -40,8 +45,9 @@ def known_runs(state: StudyState) -> set[str]:
 
 
 class _Reader:
-    def __init__(self, client: Any, state: StudyState) -> None:
+    def __init__(self, client: Any, state: StudyState, name: str) -> None:
         self._client = client
+        self._name = name
         self._state = state
         self._experiment = state.views.get("experiment_id", "")
 
@@ -66,7 +72,7 @@ class _Reader:
         found = self._exists(self._client.get_experiment, self._experiment) if self._experiment else None
         if found is None:
             return "missing"
-        if not is_of(found, self._state.study["id"], self._state.study["name"]):
+        if not is_of(found, self._state.study["id"], self._name):
             return "another's"
         return "here" if found.lifecycle_stage == "active" else "deleted"
 
