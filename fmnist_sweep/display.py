@@ -114,7 +114,7 @@ class LiveTable:
         return Group("", headline, table, *more)
 
     def _headline(self, state: StudyState) -> str:
-        parts = [f"{tried(state)} of {self._target} trials tried"] if self._target else ["no trials"]
+        parts = [f"{tried(state)} of {self._target} trials tried"] if self._target else []
         extras = [job for job in state.jobs.values() if job.kind != "trial"]
         if any(job.state not in ENDED for job in extras):
             parts.append(f"{sum(job.state in ENDED for job in extras)} of {len(extras)} other nets")
@@ -129,8 +129,10 @@ class LiveTable:
 
 
 def tried(state: StudyState) -> int:
-    """Trials that have come to a rung or an end."""
-    return len(state.trials("held", *ENDED))
+    """Trials that have come to a rung or an end, be it that they train on."""
+    rungs = set(state.study["config"]["fidelity"]["rungs"]) if state.study.get("config") else set()
+    past = (job for job in state.trials("waiting", "running") if any(it.epoch in rungs for it in job.reports))
+    return len(state.trials("held", *ENDED)) + sum(1 for _ in past)
 
 
 def best_so_far(state: StudyState) -> JobRecord | None:
@@ -176,6 +178,17 @@ def called(job: JobRecord) -> str:
 def percent(share: float | None) -> str:
     """As in ``91.25 %``."""
     return "-" if share is None else f"{100 * share:.2f} %"
+
+
+def points(fraction: float) -> str:
+    """A difference in points, with its sign; a digit more where it would look like nothing; +0.00 for nothing."""
+    shown = 100 * fraction
+    return f"{shown:+.3f}" if 0.0005 <= abs(shown) < 0.005 else f"{round(shown, 2) + 0.0:+.2f}"
+
+
+def probability(p: float) -> str:
+    """As in ``0.031``; a digit more where it would look like the level of 0.05 itself."""
+    return f"{p:.4f}" if f"{p:.3f}" == "0.050" else f"{p:.3f}"
 
 
 def clock(seconds: float) -> str:

@@ -95,6 +95,7 @@ class StudyState:
         jobs: By key, in the order they were asked for.
         seq: Of the last event applied.
         wall_s: Seconds that drivers have spent on it.
+        pauses: When nobody was at work on it: from when to when, in seconds since 1970.
         views: Facts that views recorded, by name, as MLflow's experiment.
         openings: How often the test set was opened.
         test_set: The true classes, packed; None before the test set was opened.
@@ -111,6 +112,7 @@ class StudyState:
     jobs: dict[str, JobRecord] = field(default_factory=dict)
     seq: int = 0
     wall_s: float = 0.0
+    pauses: list[tuple[float, float]] = field(default_factory=list)
     views: dict[str, Any] = field(default_factory=dict)
     openings: int = 0
     test_set: dict[str, Any] | None = None
@@ -135,6 +137,8 @@ class StudyState:
         self.seq = event.seq
         if event.kind != "session" and self._last_time:
             self.wall_s += max(0.0, event.time - self._last_time)
+        elif self._last_time and event.time > self._last_time:
+            self.pauses.append((self._last_time, event.time))
         self._last_time = event.time
         if event.kind == "study":
             self.study = event.body

@@ -54,7 +54,7 @@ def _row(job: JobRecord) -> Row:
         parameters=arithmetic.cost(job.arch).parameters,
         epochs=result.epoch if result else job.epoch,
         val_accuracy=job.best,
-        seconds=result.train_s if result else 0.0,
+        seconds=result.train_s if result else job.reports[-1].train_s if job.reports else 0.0,
         note=note,
         lab=job.kind == "lab",
     )

@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fmnist_sweep.finals import listed
 from fmnist_sweep.report import final_charts, says, search_charts
 from fmnist_sweep.report.facts import Facts, gather
 from fmnist_sweep.report.images import Confusion, Duplicates, Mistakes, Mixed
 from fmnist_sweep.report.importance import FEWEST, Importances, importances
 from fmnist_sweep.report.look import DARK, label
 from fmnist_sweep.report.page import short
-from fmnist_sweep.report.parts import Missing, counted, listed
+from fmnist_sweep.report.parts import Missing, counted
 from fmnist_sweep.report.search import Attempt, floor, front, rising
 from fmnist_sweep.report.text import plain
 from fmnist_sweep.standings import Findings
@@ -171,6 +172,8 @@ def test_a_pause_between_runs_is_told() -> None:
     story.tell("session", "", 2, seconds=36_000, target=3)
     for arch, train, drawn in proposals(1, first=2):
         story.train("trial-0002", "trial", 2, arch, train, drawn)
+    assert gather(story.state, None).search.paused
+    story.compare(1, 2)  # which takes hours of its own, and hides no pause
     assert gather(story.state, None).search.paused
     assert not gather(Story().begin().search(3).state, None).search.paused
 

@@ -14,7 +14,7 @@ from fmnist_sweep.report.origin import Cost, Fact, cost, origin
 from fmnist_sweep.report.parts import Missing, counted
 from fmnist_sweep.report.search import Search, search
 from fmnist_sweep.standings import Findings
-from fmnist_sweep.state import ENDED, StudyState
+from fmnist_sweep.state import StudyState
 
 NO_FINALS = Missing(
     "The differences between pairs with their intervals, the lab's three claims, what the leader gets wrong, how far "
@@ -134,14 +134,16 @@ def between(low: float, high: float) -> str:
 
 
 def _no_finals(state: StudyState, rows: tuple[NetRow, ...], spent: Cost) -> Verdict:
-    begun = [job for job in state.of_kind("final") if job.state in ENDED]
+    begun = [job for job in state.of_kind("final") if job.state == "complete"]
     beside = [_standing(rows)] if any(row.accuracy is not None for row in rows) else []
     if spent.unfinished:
         beside.append(f"{counted(spent.unfinished, 'trial has', 'trials have')} not ended yet.")
     if not state.ranked():
         return Verdict(_nothing(state, spent), tuple(beside))
     if begun:
-        beside.append(f"Finals were begun: {counted(len(begun), 'net')} trained; the same command goes on with them.")
+        beside.append(
+            f"Finals were begun: {counted(len(begun), 'training')} ended; the same command goes on with them."
+        )
     return Verdict(
         "No finals yet: this is a search, one seed each.",
         (*beside, "The best of many noisy scores looks better than it is: a few tenths of a point may be luck."),

@@ -35,7 +35,7 @@ class NetRow:
         flops: Of one image.
         latency_ms: Of one image; None without finals.
         batch_latency_ms: Of 64 images at once.
-        train_s: Seconds of training on one core, the mean over seeds.
+        train_s: Seconds of training with one worker, the mean over seeds.
         epochs: Trained.
         note: What else is to be said, as that it is the same net as another.
     """

@@ -94,7 +94,8 @@ def cost(state: StudyState) -> Cost:
 
 
 def _spent(what: str, jobs: Sequence[JobRecord]) -> Spent:
-    return Spent(what, len(jobs), sum(job.epoch for job in jobs), sum(seconds_of(job) for job in jobs))
+    trained = [job for job in jobs if job.epoch]
+    return Spent(what, len(trained), sum(job.epoch for job in trained), sum(seconds_of(job) for job in trained))
 
 
 def origin(state: StudyState, findings: Findings | None) -> tuple[Fact, ...]:

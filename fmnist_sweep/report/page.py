@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from fmnist_sweep.display import clock
+from fmnist_sweep.display import clock, points, probability
 from fmnist_sweep.finals import is_trial
 from fmnist_sweep.report import final_charts, look, says, search_charts
 from fmnist_sweep.report.facts import NO_FINALS, Facts, between
@@ -70,7 +70,8 @@ def render(facts: Facts) -> str:
         plotly=Markup(library),
         hashes=Markup(" ".join(_hash(text) for text in (library, script))),
         pc=lambda share: f"{100 * share:.2f}",
-        points=says.points,
+        points=points,
+        probability=probability,
         between=between,
         clock=clock,
         short=short,

@@ -19,11 +19,6 @@ from fmnist_sweep.standings import Findings
 ONE_SEED = "One seed each, so small differences may be luck."
 
 
-def points(fraction: float) -> str:
-    """A difference in points, with its sign; one that is nothing is +0.00."""
-    return f"{round(100 * fraction, 2) + 0.0:+.2f}"
-
-
 def nets(facts: Facts) -> str:
     """On the table of nets."""
     if facts.findings is None:
@@ -66,7 +61,7 @@ def history(search: Search) -> str:
     number, best = search.by_trial[-1]
     last = search.attempts[-1].number
     after = int(last - number)
-    rest = f"; the {counted(after, 'trial')} after it brought nothing better" if after else ", the last one"
+    rest = f"; of the {counted(after, 'trial')} after it none trained in full is better" if after else ", the last one"
     lab = max(search.lab, key=lambda it: it.score, default=None)
     beside = f" The dashed line is {lab.name}, with {percent(lab.score)}." if lab else ""
     return f"The best so far came to {percent(best)} with trial {number:.0f}{rest}.{beside} {_noise(search, best)}"
@@ -176,16 +171,13 @@ def mistakes(found: Mistakes) -> str:
 
 def shrinkage(found: Sequence[Shrinkage]) -> str:
     """On search scores and what became of them."""
-    mean = fmean(it.retrained - it.searched for it in found if not it.lab)
-    told = (
-        "lower than in the search, on average: a score that was chosen for being high holds some luck"
-        if mean < 0
-        else "higher than in the search, on average: their scores owed nothing to luck"
-    )
+    mean = round(100 * fmean(it.retrained - it.searched for it in found if not it.lab), 2)
+    changed = f"{abs(mean):.2f} points {'lower' if mean < 0 else 'higher'} than" if mean else "the same as"
+    why = ": a score that was chosen for being high holds some luck" if mean < 0 else ""
     return (
-        f"Under new seeds the finalists' best-epoch validation accuracy is {abs(100 * mean):.2f} points {told}. The "
-        "lab's nets, which nobody chose by their score, show how far one seed goes either way. The test set judges a "
-        "net after its last epoch, which is the short line."
+        f"Under new seeds the finalists' best-epoch validation accuracy is {changed} in the search, on average{why}. "
+        "The lab's nets, which nobody chose by their score, show how far one seed goes either way. The test set judges "
+        "a net after its last epoch, which is the short line."
     )
 
 

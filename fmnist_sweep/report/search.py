@@ -22,6 +22,8 @@ def _placed(batch_norm: str) -> str:
 
 BATCH_NORMS = tuple(_placed(where) for where in get_args(BatchNorm))
 
+_PAUSE_S = 60.0  # shorter ones don't show
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -126,7 +128,8 @@ def search(state: StudyState, finalists: Sequence[str]) -> Search:
     best = tuple(finalists) or tuple(name_of(job) for job in state.ranked()[:3])
     pointed = best[: max(CURVES - len(labs), 1)]
     curves = {name_of(job): _curve(job) for job in state.trials() if score_of(job) is not None}
-    span = max((attempt.minutes for attempt in attempts), default=0.0) * 60
+    ended = begun + max((attempt.minutes for attempt in attempts), default=0.0) * 60
+    paused_s = sum(max(min(until, ended) - max(since, begun), 0.0) for since, until in state.pauses)
     return Search(
         attempts=attempts,
         lab=lab,
@@ -136,7 +139,7 @@ def search(state: StudyState, finalists: Sequence[str]) -> Search:
         best=best,
         shown=tuple([curves[name] for name in pointed if name in curves] + [_curve(job) for job in labs]),
         others=tuple(curve for name, curve in curves.items() if name not in pointed),
-        paused=span > 1.1 * state.wall_s + 60,
+        paused=paused_s > _PAUSE_S,
         validation=state.study.get("data_set", {}).get("validation", 0),
     )
 

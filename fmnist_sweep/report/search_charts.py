@@ -170,7 +170,7 @@ def _axis(title: str, values: dict[str, float] | dict[str, int], log: bool = Fal
     shown = sorted(set(scaled.values()))
     if few or len(shown) > 6:
         shown = [low, (low + high) / 2, high] if width else [low]
-    ticks = [(place(value), f"{2**value if log else value:.3g}") for value in shown]
+    ticks = [(place(value), f"{2**value if log else value:.{4 if few else 3}g}") for value in shown]
     return title, ticks, {name: place(value) for name, value in scaled.items()}
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Iterator, Sequence
 
-from fmnist_sweep.display import clock
-from fmnist_sweep.report import says
+from fmnist_sweep.display import clock, points, probability
 from fmnist_sweep.report.facts import NO_FINALS, Facts, between
 from fmnist_sweep.report.images import Confusion
 from fmnist_sweep.report.importance import Importances
@@ -71,7 +70,7 @@ def _nets(facts: Facts) -> Iterator[str]:
     yield _told(facts, "nets")
     judged = facts.findings is not None
     heads = ["net", "layers", f"{'test' if judged else 'validation'} accuracy, %", "95 % interval", "parameters",
-             "FLOPs", "1 image, ms", "64 images, ms", "CPU s"]  # fmt: skip
+             "FLOPs", "1 image, ms", "64 images, ms", "training, s"]  # fmt: skip
     yield from _table(heads, [_row(row) for row in facts.rows], 7)
     if facts.twins:
         yield ""
@@ -105,9 +104,9 @@ def _pairs(facts: Facts) -> Iterator[list[str]]:
             pair.a,
             pair.b,
             pair.verdict,
-            says.points(pair.mean_difference),
-            f"{says.points(pair.ci_low)} to {says.points(pair.ci_high)}",
-            f"{pair.p_value:.3f}",
+            points(pair.mean_difference),
+            f"{points(pair.ci_low)} to {points(pair.ci_high)}",
+            probability(pair.p_value),
             f"{100 * pair.superiority:.0f} %",
             "none" if smallest is None else f"{100 * smallest:.2f}",
         ]
@@ -212,7 +211,7 @@ def _shrinkage(facts: Facts) -> Iterator[str]:
     yield _told(facts, "shrinkage")
     heads = ["net", "in the search, %", "retrained, best epoch, %", "retrained, last epoch, %", "change"]
     rows = [
-        [it.name, *map(_percent, (it.searched, it.retrained, it.last)), says.points(it.retrained - it.searched)]
+        [it.name, *map(_percent, (it.searched, it.retrained, it.last)), points(it.retrained - it.searched)]
         for it in facts.shrinkages
     ]
     yield from _table(heads, rows, 4)
@@ -225,7 +224,7 @@ def _duplicates(facts: Facts) -> Iterator[str]:
         return
     yield _told(facts, "duplicates")
     rows = [
-        [it.name, _percent(it.all_images), _percent(it.without), says.points(it.without - it.all_images)]
+        [it.name, _percent(it.all_images), _percent(it.without), points(it.without - it.all_images)]
         for it in found.nets
     ]
     yield from _table(["net", "all images, %", "without, %", "change"], rows, 3)
@@ -234,8 +233,8 @@ def _duplicates(facts: Facts) -> Iterator[str]:
 def _cost(facts: Facts) -> Iterator[str]:
     spent = facts.cost
     yield _told(facts, "cost")
-    rows = [[it.what, f"{it.nets:,}", f"{it.epochs:,.4g}", clock(it.train_s)] for it in spent.spent]
-    yield from _table(["for", "nets", "epochs", "CPU time of training"], rows, 3)
+    rows = [[it.what, f"{it.nets:,}", f"{it.epochs:,.1f}".removesuffix(".0"), clock(it.train_s)] for it in spent.spent]
+    yield from _table(["for", "nets", "epochs", "training, workers added up"], rows, 3)
     if spent.peak_bytes:
         yield ""
         yield f"The largest worker took {spent.peak_bytes / 1e6:,.0f} MB of memory."
