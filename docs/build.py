@@ -49,7 +49,7 @@ fmnist_sweep preview --sweep my.toml` shows in seconds what a file would train a
 
 What makes a study is fixed when it is begun: the space, the limits, the seed, the images. A later run with another
 value for one of these is refused, with the difference named. The title, `study.trials`, `study.keep_models`,
-`study.patience`, the lab's nets, and where image files are may change at any time.
+the lab's nets, and where image files are may change at any time; so may `study.patience`, by `--patience`.
 
 Only `title` and `[space]` must be there.
 """
@@ -133,8 +133,8 @@ What `--help` prints. `fmnist-sweep` is the same program as `python -m fmnist_sw
 Output for people goes to standard error. With `--json` the last thing on standard output is one JSON object. Exit
 codes: 0 done, or out of the time that `--timeout` gave; 1 it could not go on (one line says why, `-v` shows the
 traceback, and `--json` prints nothing), or something is left open, as a finding of `doctor`, a format that `export`
-refuses, or what could not be delivered to MLflow; 2 wrong usage or sweep file; 130 interrupted, and the same command
-goes on.
+refuses, what could not be delivered to MLflow, or a `compare` out of time; 2 wrong usage or sweep file; 130
+interrupted, and the same command goes on (without `--fresh`).
 """
 
 

@@ -56,11 +56,11 @@ def told(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-def console() -> Console:
-    """For people, on standard error; standard output is for ``--json``."""
+def console(quiet: bool = False) -> Console:
+    """For people, on standard error, or for nobody; standard output is for ``--json``."""
     from rich.console import Console
 
-    return Console(stderr=True)
+    return Console(stderr=True, quiet=quiet)
 
 
 def print_json(result: dict[str, Any]) -> None:

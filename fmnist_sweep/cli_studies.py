@@ -127,7 +127,7 @@ def lab(
     settings = settings_of(
         home,
         study,
-        "default",
+        "",
         data_dir,
         tracking_uri,
         storage,
@@ -200,13 +200,14 @@ def status(
     tracking_uri: Tracking = "",
     watch: Annotated[bool, typer.Option("--watch", help="Follow a running study.")] = False,
     as_json: Json = False,
+    quiet: Quiet = False,
     verbose: Verbose = False,  # noqa: ARG001
 ) -> None:
     """Show a study's trials and the best so far."""
     from fmnist_sweep.commands import status as command
 
     settings = settings_of(home, study, sweep, tracking_uri=tracking_uri)
-    finish(command.status(settings, watch=watch, console=console()), as_json)
+    finish(command.status(settings, watch=watch, console=console(quiet)), as_json)
 
 
 @app.command()
@@ -219,12 +220,13 @@ def report(
         Path | None, typer.Option("--out", metavar="FILE", help="The page; by default HOME/reports/STUDY.html.")
     ] = None,
     as_json: Json = False,
+    quiet: Quiet = False,
     verbose: Verbose = False,  # noqa: ARG001
 ) -> None:
     """Write a study's report: one HTML page for any browser, and Markdown."""
     from fmnist_sweep.commands import report as command
 
-    finish(command.write(settings_of(home, study, sweep), out, console()), as_json)
+    finish(command.write(settings_of(home, study, sweep), out, console(quiet)), as_json)
 
 
 @app.command()
@@ -237,11 +239,12 @@ def doctor(
     storage: Storage = "",
     fix: Annotated[bool, typer.Option("--fix", help="Mend from the ledger what can be mended.")] = False,
     as_json: Json = False,
+    quiet: Quiet = False,
     verbose: Verbose = False,  # noqa: ARG001
 ) -> None:
     """Check ledger, files, Optuna and MLflow against each other."""
     from fmnist_sweep.commands import doctor as command
 
     settings = settings_of(home, study, "", data_dir, tracking_uri, storage)
-    ended = command.doctor(settings, fix=fix, console=console())
+    ended = command.doctor(settings, fix=fix, console=console(quiet))
     finish(ended.result, as_json, ended.code)

@@ -14,6 +14,7 @@ from fmnist_sweep.options import (
     Epochs,
     Home,
     Json,
+    Quiet,
     Seed,
     Study,
     Sweep,
@@ -41,6 +42,7 @@ def preview(
     epochs: Epochs = None,
     train_images: TrainImages = None,
     as_json: Json = False,
+    quiet: Quiet = False,
     verbose: Verbose = False,  # noqa: ARG001
 ) -> None:
     """Sample a sweep without training: nets, sizes, estimated time."""
@@ -49,7 +51,7 @@ def preview(
     settings = settings_of(
         home, "", sweep, data_dir, seed=seed, workers=workers, epochs=epochs, train_images=train_images
     )
-    finish(command.preview(settings, trials, samples, console()), as_json)
+    finish(command.preview(settings, trials, samples, console(quiet)), as_json)
 
 
 @app.command()
@@ -75,6 +77,7 @@ def export(
     home: Home = HOME,
     data_dir: DataDir = None,
     as_json: Json = False,
+    quiet: Quiet = False,
     verbose: Verbose = False,  # noqa: ARG001
 ) -> None:
     """Write the chosen model as a folder, checked against the original."""
@@ -82,7 +85,7 @@ def export(
 
     settings = settings_of(home, study, sweep, data_dir)
     names = [name.strip() for name in formats.split(",")]
-    done = command.export(settings, model, names, out, console())
+    done = command.export(settings, model, names, out, console(quiet))
     finish(done, as_json, 1 if done["refused"] else 0)
 
 
@@ -95,12 +98,13 @@ def predict(
         bool, typer.Option("--invert", help="Dark clothes on a light ground, as in photographs.")
     ] = False,
     as_json: Json = False,
+    quiet: Quiet = False,
     verbose: Verbose = False,  # noqa: ARG001
 ) -> None:
     """Classify images with an exported model."""
     from fmnist_sweep.commands import predict as command
 
-    finish(command.predict(model, inputs, invert=invert, console=console()), as_json)
+    finish(command.predict(model, inputs, invert=invert, console=console(quiet)), as_json)
 
 
 @app.command()
@@ -113,6 +117,7 @@ def ui(
     port: Annotated[int, typer.Option("--port", min=0, max=65_535, help="On 127.0.0.1; 0 for a free one.")] = 5000,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address, open nothing.")] = False,
     as_json: Json = False,
+    quiet: Quiet = False,
     verbose: Verbose = False,  # noqa: ARG001
 ) -> None:
     """Start MLflow's server on the local store and open the comparison."""
@@ -123,7 +128,7 @@ def ui(
         settings,
         port=port,
         browser=not no_browser,
-        console=console(),
+        console=console(quiet),
         ready=lambda addresses: print_json(addresses) if as_json else None,
     )
 
@@ -137,21 +142,23 @@ def data(
     data_dir: DataDir = None,
     home: Home = HOME,
     as_json: Json = False,
+    quiet: Quiet = False,
     verbose: Verbose = False,  # noqa: ARG001
 ) -> None:
     """Find or fetch the data set and verify its checksums."""
     from fmnist_sweep.commands import listing
 
-    finish(listing.data(settings_of(home, sweep=sweep, data_dir=data_dir), console()), as_json)
+    finish(listing.data(settings_of(home, sweep=sweep, data_dir=data_dir), console(quiet)), as_json)
 
 
 @app.command()
 @told
 def sweeps(
     as_json: Json = False,
+    quiet: Quiet = False,
     verbose: Verbose = False,  # noqa: ARG001
 ) -> None:
     """List the shipped sweeps and what each is for."""
     from fmnist_sweep.commands import listing
 
-    finish(listing.sweeps(console()), as_json)
+    finish(listing.sweeps(console(quiet)), as_json)

@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from fmnist_sweep.settings import Settings
 
 
-def whole(low: int) -> Callable[[str | int], int]:
-    """Reads a whole number of ``low`` or more, with an error that says so."""
+def whole(low: int, high: int | None = None) -> Callable[[str | int], int]:
+    """Reads a whole number of ``low`` or more, and of ``high`` at most, with an error that says so."""
 
     def parse(given: str | int) -> int:
         text = str(given)  # a default comes as the number that it is
-        if not re.fullmatch(r"[0-9]+", text) or int(text) < low:
-            raise typer.BadParameter(f"{text!r}; valid: a whole number of {low} or more")
+        if not re.fullmatch(r"[0-9]+", text) or not low <= int(text) <= (int(text) if high is None else high):
+            valid = f"of {low} or more" if high is None else f"from {low} to {high}"
+            raise typer.BadParameter(f"{text!r}; valid: a whole number {valid}")
         return int(text)
 
     return parse
@@ -54,7 +55,8 @@ Storage = Annotated[
     ),
 ]
 Seed = Annotated[
-    int | None, typer.Option("--seed", metavar="N", parser=whole(0), help="Of everything drawn; 0 for a new study.")
+    int | None,
+    typer.Option("--seed", metavar="N", parser=whole(0, 2**31 - 1), help="Of everything drawn; 0 for a new study."),
 ]
 Workers = Annotated[str, typer.Option("--workers", metavar="N|auto", help="Nets trained at the same time.")]
 ExecutorOption = Annotated[

@@ -265,9 +265,13 @@ class SweepConfig(_Frozen):
         return int(max(number for entry in entries for number in _numbers(entry)))
 
     def changed(self, **fixed: Scalar | None) -> SweepConfig:
-        """The same sweep with some keys of the space fixed; None leaves a key as it is."""
-        space = {**self.space, **{key: value for key, value in fixed.items() if value is not None}}
-        return self.model_copy(update={"space": space})
+        """The same sweep with some keys of the space fixed, in its cases too; None leaves a key as it is."""
+        given = {key: value for key, value in fixed.items() if value is not None}
+        cases = {
+            name: {**case, **{key: value for key, value in given.items() if key in case}}
+            for name, case in self.cases.items()
+        }
+        return self.model_copy(update={"space": {**self.space, **given}, "cases": cases})
 
 
 def _numbers(entry: Domain | list[Scalar] | Scalar) -> list[float]:

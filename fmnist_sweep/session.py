@@ -118,6 +118,7 @@ def run(settings: Settings, planned: Plan, work: Work, hooks: Hooks) -> Session:
         ray_cluster.require()
     source = datasets.source_of(planned.config.data, settings.data_dir, say=hooks.say)
     data = datasets.prepare(source, settings.home.data, train_images=planned.config.data.train_images)
+    proposers.make(Task(planned.config, data.image_shape, data.classes, planned.seed))  # or refuses, before all else
     folder = settings.home.study(planned.name)
     if work.fresh and folder.exists:
         hooks.say(f"the old study is now {move_aside(settings, planned.name)!r}")
@@ -126,12 +127,13 @@ def run(settings: Settings, planned: Plan, work: Work, hooks: Hooks) -> Session:
         ledger = study.opened(folder)
         try:
             planned = _with_precision(planned, data, ledger, folder, hooks.say)
-            identity = study.begin(ledger, planned, settings, source, data)
+            task = Task(planned.config, data.image_shape, data.classes, planned.seed)
+            study.begin(ledger, planned, settings, source, data)
             settings = study.at_its_storage(settings, StudyState.of(ledger.events()).storage)
             said: dict[str, Any] = {} if work.patience is None else {"patience": work.patience}
+            said |= {"target": work.target} if work.search else {}
             said["storage"] = study.storage_address(settings)
-            ledger.append("session", "", len(ledger.events()), began=time.time(), target=work.target, **said)
-            task = Task(planned.config, data.image_shape, data.classes, identity["seed"])
+            ledger.append("session", "", len(ledger.events()), began=time.time(), **said)
             scene = Scene(ledger, source, data, folder)
             with _mirrors(settings, ledger, planned) as mirrors:
                 outcome = _drive(settings, task, scene, mirrors, work, hooks)
@@ -142,6 +144,7 @@ def run(settings: Settings, planned: Plan, work: Work, hooks: Hooks) -> Session:
                 ledger.append("summary", "", state.seq, markdown=summary.markdown(state, settings))
                 trouble = trouble or _drain(mirrors, _DELIVERY_S)
             state = StudyState.of(ledger.events())
+            state.study = {**state.study, "name": planned.name}  # one that was put aside began with another
         finally:
             ledger.close()
     return Session(outcome, state, work.target, time.monotonic() - begun, champion, trouble)
@@ -216,7 +219,7 @@ def _mirrors(settings: Settings, ledger: Ledger, planned: Plan) -> Iterator[list
     def runs() -> View:
         from fmnist_sweep.views.mlflow_runs import MlflowView
 
-        return MlflowView(settings.mlflow, ledger, settings.home.artifacts, lab.ABOUT)
+        return MlflowView(settings.mlflow, ledger, settings.home.artifacts, lab.ABOUT, planned.name)
 
     def storage() -> View:
         from fmnist_sweep.views.optuna_storage import OptunaView
@@ -253,9 +256,10 @@ def _finish(settings: Settings, scene: Scene, mirrors: list[Mirror], hooks: Hook
         for job in state.jobs.values()
         if job.kept and not job.model_uri and job.run_id and (job.kind != "final" or (heir and job.key == heir[0]))
     ]
-    if trouble or not (wanted or heir):
+    if trouble:
         return trouble, None
-    hooks.say(f"logging {len(wanted)} models" if wanted else "checking the champion")
+    if wanted or heir:
+        hooks.say(f"logging {len(wanted)} models" if wanted else "checking the champion")
     try:
         if wanted:
             items = [publication(job, folder, data) for job in wanted]

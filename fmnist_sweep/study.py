@@ -35,12 +35,14 @@ class Plan:
         sweep: Name of the sweep.
         config: With ``--epochs`` and ``--train-images`` worked in.
         seed: Of everything drawn.
+        epochs: Asked for in place of the sweep's, now or when the study began; None for the sweep's own.
     """
 
     name: str
     sweep: str
     config: SweepConfig
     seed: int
+    epochs: int | None = None
 
 
 def plan(settings: Settings, fresh: bool = False) -> Plan:
@@ -48,7 +50,8 @@ def plan(settings: Settings, fresh: bool = False) -> Plan:
 
     Args:
         settings: The user's options.
-        fresh: Whether the study of that name will be put aside, so that a damaged ledger does not matter.
+        fresh: Whether the study of that name will be put aside, so that a damaged ledger does not matter. A new one is
+            as its sweep has it, or as the old one was where that alone is named.
 
     Raises:
         UsageError: No such sweep.
@@ -64,6 +67,8 @@ def plan(settings: Settings, fresh: bool = False) -> Plan:
         sweep, config = old["sweep"], SweepConfig.model_validate(old["config"])
     name = settings.study or sweep
     old = old or stored(settings, name, fresh)
+    if fresh and (settings.sweep or not settings.study):  # the sweep anew; else the study anew, as it was
+        old = {}
     epochs = settings.epochs or old.get("options", {}).get("epochs")
     train_images = settings.train_images or old.get("options", {}).get("train_images") or config.data.train_images
     config = config.changed(epochs=epochs)
@@ -80,7 +85,7 @@ def plan(settings: Settings, fresh: bool = False) -> Plan:
     if patience is not None:
         config = config.model_copy(update={"study": config.study.model_copy(update={"patience": patience})})
     seed = settings.seed if settings.seed is not None else old.get("seed", 0)
-    return Plan(name, sweep, config, seed)
+    return Plan(name, sweep, config, seed, epochs)
 
 
 def with_engine(config: SweepConfig, engine: Engine) -> SweepConfig:

@@ -49,7 +49,8 @@ def test_an_unknown_option_and_an_unknown_command(cli: Cli) -> None:
         ("--executor", "slurm", "local, inline"),
         ("--timeout", "soon", "90s, 45m or 2h"),
         ("--train-images", "0", "a whole number of 1 or more"),
-        ("--seed", "-1", "a whole number of 0 or more"),
+        ("--seed", "-1", "a whole number from 0 to 2147483647"),
+        ("--seed", "3000000000", "a whole number from 0 to 2147483647"),
         ("--study", "../../etc", "letters, digits"),
     ],
 )
@@ -104,6 +105,23 @@ def test_altered_data_stops_before_the_first_trial(real_cli: Cli) -> None:
     line = error_line(refused(real_cli, 1, "run", *SMALL, "--trials", "1", "--data-dir", str(copy)))
     assert "train-labels-idx1-ubyte.gz" in line
     assert not list((real_cli.folder / "home").glob("studies/*/ledger.db"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("study", "space", "option", "says"),
+    [
+        ('sampler = "grid"', "dropout = { low = 0.0, high = 0.5 }", (), "needs a finite space, but dropout"),
+        ("trials = 2", "epochs = { choices = [1, 2] }", ("--engine", "keras-tuner-hyperband"), "searches them"),
+    ],
+)
+def test_a_sweep_that_its_engine_refuses_leaves_no_study_behind(
+    real_cli: Cli, study: str, space: str, option: tuple[str, ...], says: str
+) -> None:
+    (real_cli.folder / "my.toml").write_text(f'title = "mine"\nstudy = {{ {study} }}\n[space]\ndepth = 1\n{space}\n')
+    line = error_line(refused(real_cli, 2, "run", "--sweep", "my.toml", *option, "--home", "home"))
+    assert says in line
+    assert not list((real_cli.folder / "home").glob("studies/*"))
 
 
 def test_a_tracking_uri_where_nothing_listens(cli: Cli) -> None:

@@ -6,13 +6,15 @@ import io
 import os
 import signal
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from fmnist_sweep import conclusion, study
+from fmnist_sweep import conclusion, session, study
 from fmnist_sweep.commands import closing, compare, run
 from fmnist_sweep.commands.closing import Closing
 from fmnist_sweep.driver import Stopping
@@ -25,7 +27,8 @@ from tests.report_stand_ins import Story
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.chdir(tmp_path)
     return replace(settings_of(tmp_path / "fmnist_runs"), home=Home(tmp_path / "fmnist_runs"))
 
 
@@ -104,6 +107,32 @@ def test_what_was_stopped_goes_on_with_the_same_command_but_never_afresh(
     assert after(told, "Next:") == ["python -m fmnist_sweep run --trials 9 --home 'my runs'"]
 
 
+def test_no_password_is_in_the_command_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["--tracking-uri", "http://ada:canary@host", "--storage=postgresql+psycopg://u:canary@db/x?password=canary"]
+    monkeypatch.setattr(sys, "argv", ["fmnist_sweep", "run", *words])
+    said = closing.same_command()
+    assert "canary" not in said
+    assert "http://ada:***@host" in said
+
+
+def test_what_to_type_next_is_for_the_same_place(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = Story().begin().search(3).state
+    elsewhere = replace(settings, tracking_uri="http://team:5000", data_dir=Path("/data/images"))
+    told = lines(closing.of_search(elsewhere, state, "done"))
+    uri, files = "--tracking-uri http://team:5000", "--data-dir /data/images"
+    assert after(told, "Look:") == [f"python -m fmnist_sweep ui {uri}", "python -m fmnist_sweep report"]
+    assert after(told, "Next:") == [
+        f"python -m fmnist_sweep {it}" for it in (f"compare {uri} {files}", f"export {files}")
+    ]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://team:5000")
+    assert closing.command("ui", elsewhere, state) == "python -m fmnist_sweep ui"
+    monkeypatch.chdir("/")  # where the default is another folder of the same name
+    home = settings.home.path
+    assert closing.command("report", settings, state) == f"python -m fmnist_sweep report --home {home}"
+    monkeypatch.setenv("FMNIST_SWEEP_HOME", str(home))
+    assert closing.command("report", settings, state) == "python -m fmnist_sweep report"
+
+
 def test_a_comparison_that_was_stopped_says_that_nothing_is_judged() -> None:
     story = Story().begin().search(3)
     for arch, train in [(job.arch, job.train) for job in story.state.ranked()[:1]]:
@@ -135,6 +164,37 @@ def test_a_search_that_went_on_after_a_comparison_says_so_and_asks_for_another(s
     assert after(told, "Next:") == ["python -m fmnist_sweep compare", "python -m fmnist_sweep export"]
 
 
+def test_a_comparison_out_of_time_says_so_to_programs_too(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = Story().begin().search(6).state
+    ended = session.Session("timeout", state, 6, 1.0, None, "")
+    monkeypatch.setattr(compare, "read", lambda *_: state)
+    monkeypatch.setattr(compare, "study_of", lambda *_, **__: run.Ended(0, {"best": None}, ended))
+    told = compare.compare(replace(settings, study="default", timeout_s=5.0), 3, 6, quiet=True, console=Console())
+    assert told.code == 1
+    assert (told.result["outcome"], told.result["seeds"], told.result["test_openings"]) == (
+        "timeout",
+        [*range(1, 7)],
+        0,
+    )
+    assert [told.result[key] for key in ("finalists", "pairs", "claims", "report")] == [[], [], [], None]
+
+
+def test_a_finalist_that_could_not_be_judged_is_no_news(settings: Settings) -> None:
+    """As one that diverged in the finals."""
+    story = Story().begin().lab().search(6)
+    story.compare(1, 2)
+    state = story.state
+    assert state.compared is not None
+    leader = f"trial-{state.finalists()[0].number}"
+    out = [net for net in state.compared["contenders"] if net["name"] == leader]
+    judged = [net for net in state.compared["contenders"] if net["name"] != leader]
+    state.compared = {**state.compared, "contenders": judged, "left_out": out}
+    assert conclusion.unjudged(state) is None
+    assert "champion" in " ".join(lines(closing.of_search(settings, state, "done")))
+    state.compared = {**state.compared, "left_out": []}
+    assert conclusion.unjudged(state) == state.finalists()[0]
+
+
 def terminated_twice() -> None:
     for _ in range(2):
         os.kill(os.getpid(), signal.SIGTERM)
@@ -152,6 +212,18 @@ def test_a_second_signal_that_nobody_listens_for_ends_the_command(monkeypatch: p
     with pytest.raises(KeyboardInterrupt), run._signals():
         terminated_twice()
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_second_signal_right_after_the_driver_has_ended_is_heard_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "_UNHEARD_S", 0.3)
+
+    def terminated_while_delivering(stopping: Callable[[], Stopping]) -> None:
+        assert stopping() is Stopping.NO
+        terminated_twice()
+        time.sleep(60)  # and nobody asks any more
+
+    with pytest.raises(KeyboardInterrupt), run._signals() as stopping:
+        terminated_while_delivering(stopping)
 
 
 def test_the_time_of_a_comparison_is_its_own(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

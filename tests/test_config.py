@@ -213,6 +213,14 @@ def test_changed_fixes_keys_and_leaves_the_original() -> None:
     assert (changed.title, sweep.space["epochs"]) == (sweep.title, 3)
 
 
+def test_changed_fixes_keys_of_cases_too() -> None:
+    """As ``--epochs`` does in a sweep whose cases have epochs of their own."""
+    sweep = parse({**GOOD, "cases": {"short": {"epochs": 2}, "plain": {"bn_logits": True}}})
+    changed = sweep.changed(epochs=9)
+    assert changed.cases == {"short": {"epochs": 9}, "plain": {"bn_logits": True}}
+    assert (changed.epochs, sweep.cases["short"]) == (9, {"epochs": 2})
+
+
 @pytest.mark.parametrize("name", ["default", "accuracy", "tiny"])
 @pytest.mark.parametrize("engine", ["optuna", "keras-tuner-random", "keras-tuner-bayesian", "keras-tuner-hyperband"])
 def test_a_shipped_sweep_by_any_engine_is_one_that_a_later_run_can_read(name: str, engine: Engine) -> None:

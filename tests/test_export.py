@@ -316,7 +316,10 @@ def ending(state: StudyState, written: Written, tmp_path: Path) -> str:
     return " ".join(console.file.getvalue().split())
 
 
-def test_the_last_lines_say_what_is_there_how_exact_it_is_and_what_to_type(tmp_path: Path) -> None:
+def test_the_last_lines_say_what_is_there_how_exact_it_is_and_what_to_type(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     story = Story().begin().lab().search(6)
     rounded = replace(CHECK, argmax_agreement=0.98765)
     told = ending(story.state, Written({"keras": CHECK, "litert-int8": rounded}, {"onnx": "disagrees"}), tmp_path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -13,8 +12,10 @@ from pathlib import Path
 import optuna
 import pytest
 
+from fmnist_sweep import home as homes
 from fmnist_sweep import study
 from fmnist_sweep.aside import move_aside
+from fmnist_sweep.commands import preview
 from fmnist_sweep.commands.export import read
 from fmnist_sweep.data import DataSource
 from fmnist_sweep.errors import DamagedLedgerError, StorageError, StudyError, UsageError
@@ -182,6 +183,30 @@ def test_hyperband_in_a_file_is_hyperband_when_it_begins_and_when_it_goes_on(tmp
         assert study.plan(replace(settings, home=Home(home))).config == config
 
 
+def test_fresh_is_the_sweep_as_it_is_or_the_study_as_it_was(tmp_path: Path) -> None:
+    settings = replace(settings_of(tmp_path), home=Home(tmp_path))
+    asked = replace(settings, sweep="smoke", epochs=1, train_images=500, seed=7, patience=3)
+    first = study.plan(asked)
+    folder = Home(tmp_path).study("smoke")
+    folder.path.mkdir(parents=True)
+    with closing(Ledger(folder.ledger)) as ledger:
+        options = {"epochs": 1, "train_images": 500, "engine": None}
+        config = first.config.model_dump(mode="json")
+        ledger.append("study", name="smoke", sweep="smoke", config=config, options=options, seed=7)
+        ledger.append("session", patience=3)
+    named = replace(settings, sweep="smoke")
+    assert study.plan(named) == first
+    assert study.plan(named, fresh=True) == study.plan(replace(named, home=Home(tmp_path / "empty")))
+    assert study.plan(replace(settings, study="smoke"), fresh=True) == first
+
+
+def test_a_study_that_only_just_begins_keeps_no_other_from_beginning(tmp_path: Path) -> None:
+    folder = Home(tmp_path).study("mine")
+    folder.path.mkdir(parents=True)
+    Ledger(folder.ledger).close()
+    assert preview.pace_of(replace(settings_of(tmp_path), home=Home(tmp_path))).trials == 0
+
+
 def test_a_study_that_is_only_just_beginning_is_called_so(tmp_path: Path) -> None:
     folder = Home(tmp_path).study("mine")
     folder.path.mkdir(parents=True)
@@ -193,10 +218,19 @@ def test_a_study_that_is_only_just_beginning_is_called_so(tmp_path: Path) -> Non
 # Put aside while another process waited for it
 
 
-def test_a_driver_that_waited_while_the_study_was_put_aside_does_not_get_the_old_one(tmp_path: Path) -> None:
+def test_a_driver_that_waited_while_the_study_was_put_aside_does_not_get_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = Home(tmp_path).study("mine")
     folder.path.mkdir(parents=True)
     told: list[str] = []
+    opened, aside, lock = threading.Event(), threading.Event(), homes._lock
+
+    def held_up(file: int) -> None:
+        if threading.current_thread() is other:
+            opened.set()
+            assert aside.wait(60)
+        lock(file)
 
     def wait_for_it() -> None:
         try:
@@ -205,12 +239,14 @@ def test_a_driver_that_waited_while_the_study_was_put_aside_does_not_get_the_old
         except StudyError as error:
             told.append(str(error))
 
+    monkeypatch.setattr(homes, "_lock", held_up)
+    other = threading.Thread(target=wait_for_it)
     with folder.locked():
-        other = threading.Thread(target=wait_for_it)
         other.start()
-        time.sleep(0.2)  # by now it has opened the lock and waits for it
+        assert opened.wait(60)
         folder.path.rename(tmp_path / "studies" / "old")
         folder.path.mkdir()
+    aside.set()
     other.join()
     assert told == ["study 'mine' was put aside by another process just now; the same command starts anew"]
     with folder.locked(), pytest.raises(StudyError, match="is being run"), StudyFolder(folder.path).locked():

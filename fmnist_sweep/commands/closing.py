@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -11,12 +12,19 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from fmnist_sweep.addresses import masked
 from fmnist_sweep.conclusion import found, sure, unjudged
 from fmnist_sweep.driver import Outcome
 from fmnist_sweep.settings import Settings
 from fmnist_sweep.state import StudyState
 
 PROGRAM = "python -m fmnist_sweep"
+_TAKES = {
+    "compare": ("--tracking-uri", "--data-dir"),
+    "export": ("--data-dir",),
+    "ui": ("--tracking-uri",),
+}
+_IN_ENVIRONMENT = {"--tracking-uri": "MLFLOW_TRACKING_URI", "--data-dir": "FMNIST_DATA_DIR"}
 _ENDED: dict[Outcome, str] = {
     "done": "done",
     "flat": "the search is flat",
@@ -74,15 +82,26 @@ def how_it_ended(outcome: Outcome) -> str:
 
 
 def command(name: str, settings: Settings, state: StudyState, more: str = "") -> str:
-    """A command for the same study, as it is to be typed."""
-    home = "" if settings.home.path.name == "fmnist_runs" else f" --home {shlex.quote(str(settings.home.path))}"
-    study = "" if state.study["name"] == "default" else f" --study {state.study['name']}"
-    return f"{PROGRAM} {name}{home}{study}{more}"
+    """A command for the same study, as it is to be typed in the same folder and environment."""
+    words = [f"{PROGRAM} {name}{at_home(settings)}"]
+    words += [] if state.study["name"] == "default" else [f"--study {state.study['name']}"]
+    given = {"--tracking-uri": settings.tracking_uri, "--data-dir": settings.data_dir and str(settings.data_dir)}
+    for option, value in given.items():
+        if value and option in _TAKES.get(name, ()) and os.environ.get(_IN_ENVIRONMENT[option]) != value:
+            words.append(f"{option} {shlex.quote(masked(value))}")
+    return f"{' '.join(words)}{more}"
+
+
+def at_home(settings: Settings) -> str:
+    """The option for the home folder, with a space before it; "" where that is the one that is taken by itself."""
+    if settings.home.path.resolve() == Path(os.environ.get("FMNIST_SWEEP_HOME") or "fmnist_runs").resolve():
+        return ""
+    return f" --home {shlex.quote(str(settings.home.path))}"
 
 
 def same_command() -> str:
-    """The command that was typed, as it goes on with the study: without what would begin it anew."""
-    return " ".join([PROGRAM, *(shlex.quote(word) for word in sys.argv[1:] if word != "--fresh")])
+    """The command that was typed, as it goes on with the study: without what would begin it anew, and passwords."""
+    return " ".join([PROGRAM, *(shlex.quote(masked(word)) for word in sys.argv[1:] if word != "--fresh")])
 
 
 def of_search(settings: Settings, state: StudyState, outcome: Outcome) -> Closing:

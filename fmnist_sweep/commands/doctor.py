@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from fmnist_sweep.commands import closing
 from fmnist_sweep.commands.closing import Closing, Step
 from fmnist_sweep.doctor import Checked, Visit, visit, visit_home
 from fmnist_sweep.doctor.look import Look
@@ -135,9 +135,9 @@ def _closing(settings: Settings, fix: bool, visits: Mapping[str, Visit], found: 
     sure += f" A driver is at work on {busy}: what runs was left out." if busy else ""
     steps = []
     if mendable and not fix:
-        home = "" if settings.home.path.name == "fmnist_runs" else f" --home {shlex.quote(str(settings.home.path))}"
         name = f" --study {settings.study}" if settings.study else ""
-        steps.append(Step(f"mends {mendable} of {len(left)}", f"python -m fmnist_sweep doctor --fix{home}{name}"))
+        line = f"{closing.PROGRAM} doctor --fix{closing.at_home(settings)}{name}"
+        steps.append(Step(f"mends {mendable} of {len(left)}", line))
     return Closing(came_of_it, sure.strip(), [], steps)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import shlex
 from contextlib import suppress
 from statistics import mean
 from typing import Any
@@ -13,9 +14,10 @@ from rich.table import Table
 
 from fmnist_sweep import arithmetic, estimate, space, study
 from fmnist_sweep.arch import ArchSpec, TrainSpec, fingerprint
+from fmnist_sweep.commands import closing
 from fmnist_sweep.data import Facts, facts_of
 from fmnist_sweep.display import clock
-from fmnist_sweep.errors import LedgerError
+from fmnist_sweep.errors import LedgerError, StudyError
 from fmnist_sweep.estimate import Forecast, Pace
 from fmnist_sweep.executors.local import auto_workers
 from fmnist_sweep.settings import Settings
@@ -52,7 +54,21 @@ def preview(settings: Settings, trials: int | None, samples: int, console: Conso
         },
     }
     _show(found, console)
+    console.print(f"\nNext:\n  {_following(settings, target)}", soft_wrap=True)
     return found
+
+
+def _following(settings: Settings, target: int) -> str:
+    """The command that runs what was shown."""
+    given = {
+        "--sweep": settings.sweep,
+        "--data-dir": "" if settings.data_dir is None else str(settings.data_dir),
+        "--seed": settings.seed,
+        "--epochs": settings.epochs,
+        "--train-images": settings.train_images,
+    }
+    options = [f"{option} {shlex.quote(str(value))}" for option, value in given.items() if value not in ("", None)]
+    return " ".join([f"{closing.PROGRAM} run{closing.at_home(settings)}", *options, f"--trials {target}"])
 
 
 def forecast(planned: Plan, target: int, workers: int, pace: Pace, facts: Facts) -> Forecast:
@@ -75,7 +91,7 @@ def pace_of(settings: Settings) -> Pace:
 
     jobs: list[JobRecord] = []
     for name in settings.home.studies():
-        with suppress(LedgerError):  # another study's damage is no reason not to begin this one
+        with suppress(LedgerError, StudyError):  # one that is damaged, or only just begins, is no reason to stop
             jobs += read(settings, name).jobs.values()
     found = Pace.of(jobs)
     return found if found.trials else Pace.probed()
@@ -145,8 +161,6 @@ def _show(found: dict[str, Any], console: Console) -> None:
     console.print()
     said = sentence(found["trials"], cost["total_s"], cost["workers"], cost["measured_on_trials"])
     console.print(f"{said}. {' and '.join(f'{clock(spent)} for {what}' for what, spent in parts)}.", highlight=False)
-    sweep = "" if found["sweep"] == study.DEFAULT_SWEEP else f" --sweep {found['sweep']}"
-    console.print(f"\nNext:\n  python -m fmnist_sweep run{sweep} --trials {found['trials']}", soft_wrap=True)
 
 
 def expected_workers(settings: Settings) -> int:

@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -81,18 +82,23 @@ def as_extras(variants: Iterable[Variant]) -> list[Extra]:
 
 
 def run_lab(settings: Settings, names: Sequence[str], seeds: int, *, quiet: bool, console: Console) -> Ended:
-    """Trains the lab's nets alone, each under several seeds; see the command line's ``lab``."""
+    """Trains the lab's nets alone, each under several seeds; see the command line's ``lab``.
+
+    They train for as many epochs as those that the study has, so that all of them compare.
+    """
     lab.check_names(names)
     planned = study.plan(settings)
 
-    def extras(_: StudyState, data: PreparedData) -> list[Extra]:
+    def extras(state: StudyState, data: PreparedData) -> list[Extra]:
+        before = {job.train.epochs for job in state.of_kind("lab") if job.key.startswith("lab-cnn")}
+        epochs = settings.epochs or max(before, default=0) or planned.epochs or lab_epochs(planned)
         return as_extras(
             lab.seeded(
                 names,
                 range(planned.seed, planned.seed + seeds),
                 input_shape=data.image_shape,
                 classes=data.classes,
-                epochs=settings.epochs or lab_epochs(planned),
+                epochs=epochs,
             )
         )
 
@@ -108,7 +114,7 @@ def study_of(
     settings: Settings, planned: Plan, work: Work, quiet: bool, console: Console, results: bool = True
 ) -> Ended:
     """Runs a study with display and signals, and with ``results`` says what came of it."""
-    shown = display(console, work.target, quiet)
+    shown = display(console, work.target if work.search else 0, quiet)
     try:
         with _signals() as stopping:
             ended = session.run(settings, planned, work, Hooks(shown.watch, stopping, shown.say))
@@ -119,7 +125,7 @@ def study_of(
         show(console, ended, settings)
     if ended.undelivered:
         console.print(f"[bold]not delivered:[/] {ended.undelivered}; the same command delivers it", soft_wrap=True)
-    result = summary.as_json(ended.state, settings, work.target, ended.wall_s, url)
+    result = summary.as_json(ended.state, settings, ended.state.target, ended.wall_s, url)
     result["outcome"] = ended.outcome
     code = INTERRUPTED if ended.outcome == "interrupted" else 1 if ended.undelivered else 0
     return Ended(code, result, ended)
@@ -136,10 +142,11 @@ def display(console: Console, target: int, quiet: bool) -> Display:
 def _signals() -> Iterator[Callable[[], Stopping]]:
     """While it is entered, a first Ctrl-C or SIGTERM asks for an end at the next report, a second for one now.
 
-    Where nobody has asked for seconds, as while files are fetched or models delivered, the second is raised as
+    Where nobody asks for seconds, as while files are fetched or models delivered, the second is raised as
     KeyboardInterrupt.
     """
     level, asked = Stopping.NO, -math.inf
+    waiting: list[threading.Timer] = []
 
     def stopping() -> Stopping:
         nonlocal asked
@@ -154,11 +161,22 @@ def _signals() -> Iterator[Callable[[], Stopping]]:
             os.write(sys.stderr.fileno(), b"\nstopping at the next checkpoint of each net; again to stop at once\n")
         elif time.monotonic() - asked > _UNHEARD_S:
             raise KeyboardInterrupt
+        else:  # somebody listened just now; if nobody does any more, this comes again
+            later = threading.Timer(_UNHEARD_S + 0.5, again, (number, asked))
+            later.daemon = True
+            later.start()
+            waiting.append(later)
+
+    def again(number: int, last: float) -> None:
+        if asked == last:
+            os.kill(os.getpid(), number)
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stopping
     finally:
+        for later in waiting:
+            later.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -186,7 +204,8 @@ def show(console: Console, ended: Session, settings: Settings) -> None:
         else f"{sum(1 for _ in state.of_kind('lab'))} of the lab's nets"
     )
     heading = closing.how_it_ended(ended.outcome)
-    console.print(f"{state.study['name']}: {heading}. {trials} in {clock(state.wall_s)}.", highlight=False)
+    finals = ", the finals counted" if any(state.of_kind("final")) else ""
+    console.print(f"{state.study['name']}: {heading}. {trials} in {clock(state.wall_s)}{finals}.", highlight=False)
     epochs, seconds = summary.epochs_saved(state)
     if epochs:
         console.print(f"Pruning saved {epochs:.0f} epochs, {clock(seconds)} of training.", highlight=False)

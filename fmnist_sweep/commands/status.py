@@ -40,7 +40,7 @@ def status(settings: Settings, *, watch: bool, console: Console) -> dict[str, An
     found["running"] = [
         {"job": job.key, "epoch": job.epoch, "val_accuracy": job.best}
         for job in state.unfinished()
-        if job.attempts and job.state != "held"
+        if found["in_use"] and job.state == "running" and not job.paused
     ]
     found["set_aside"] = len(state.trials("held"))
     return found
