@@ -109,9 +109,14 @@ def of_study(state: StudyState, began: float, wall_s: float, *, whole: bool) -> 
         "train_s": sum(job.reports[-1].train_s for job in trials if job.reports),
         "wall_s": wall_s,
         "in_one_go": whole,
-        "ended": [[job.ended - began, job.best] for job in state.ranked()],
+        "ended": [[job.ended - began - _paused(state, job.ended), job.best] for job in state.ranked()],
         "champion": {"val_accuracy": best.best, "arch": best.arch.to_dict()},
     }
+
+
+def _paused(state: StudyState, until: float) -> float:
+    """Seconds of pauses between two runs before a moment."""
+    return sum(end - start for start, end in state.pauses if end <= until)
 
 
 def _peer(
@@ -201,26 +206,28 @@ def _retrain(
         for seed in range(_FIRST_FINAL_SEED, _FIRST_FINAL_SEED + seeds):
             job = _final(arch, seed, epochs, data, folder)
             wanted.setdefault(name, []).append(job.key)
-            if record.known(job.key) is None:
+            if "steady" not in (record.known(job.key) or {}):  # older releases did not score the last steps
                 jobs[job.key] = job
     if jobs:
         _say(f"{len(jobs)} trainings of the champions")
     workers.train(list(jobs.values()), log=folder / "workers.log", ended=_keeps(record))
     for name, keys in wanted.items():
         found = [record.known(key) or {} for key in keys]
-        sides[name]["retrained"] = {figure: [one[figure] for one in found] for figure in ("last", "best")}
+        sides[name]["retrained"] = {figure: [one[figure] for one in found] for figure in ("last", "best", "steady")}
 
 
 def _final(arch: ArchSpec, seed: int, epochs: int, data: PreparedData, folder: Path) -> TrialJob:
     train = TrainSpec(epochs=epochs, seed=seed)
     key = f"final-{fingerprint(arch, TrainSpec())}-seed{seed}"
-    return TrialJob(key, arch, train, report_points(epochs, ()), data, folder / "finals" / key, keep="last")
+    end = (float(epochs),)  # a single step's accuracy goes up and down by more than champions differ
+    return TrialJob(key, arch, train, report_points(epochs, ()), data, folder / "finals" / key, "last", end)
 
 
 def _keeps(record: Record) -> Callable[[str, Heard], None]:
     def ended(key: str, heard: Heard) -> None:
-        scores = [report.val_accuracy for report in heard.reports]
-        record.add(key, {"last": scores[-1], "best": max(scores)})
+        last, result = heard.reports[-1], heard.result
+        best = last.val_accuracy if result is None else result.best_val_accuracy
+        record.add(key, {"last": last.val_accuracy, "best": best, "steady": last.standing})
 
     return ended
 

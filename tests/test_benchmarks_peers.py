@@ -124,7 +124,7 @@ def test_a_peers_side_counts_what_was_run_and_says_what_is_extrapolated() -> Non
     ours = {**side, "trials": 6, "stopped": False, "in_one_go": True}
     sides = {"ours": ours, "peer": side}
     for one in sides.values():
-        one["retrained"] = {"last": [0.8, 0.9], "best": [0.9, 0.9]}
+        one["retrained"] = {"last": [0.8, 0.9], "best": [0.9, 0.9], "steady": [0.85, 0.9]}
     text = summed_up(sides, "ours", {"epochs": 1, "train_images": 10, "trials": 6}, quick=False).tables[0].markdown()
     assert "| peer (stopped) | 3 |" in text
     assert "1 min 06 s (extrapolated)" in text
