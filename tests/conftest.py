@@ -19,6 +19,7 @@ from benchmarks.nodes import Nodes
 from fmnist_sweep import data as datasets
 from fmnist_sweep import kernels
 from fmnist_sweep.data import Catalogue, DataSource
+from tests.home_copies import copy_home
 from tests.image_files import fill
 from tests.postgres import postgres as postgres
 from tests.strategies import CALM
@@ -30,7 +31,7 @@ _TOGETHER = {
     "Ray": ("test_compose_stack", "test_ray", "test_ray_cluster", "test_ray_slots"),
     "kills": ("test_soak", "test_resume", "test_faults_workers", "test_driver_failures", "test_executors"),
 }
-_SHARED = ("finished", "postgres")
+_SHARED = {"finished": "finished", "judged": "finished", "postgres": "postgres"}
 
 kernels.choose()  # as the workers do, whose figures are compared with this process's
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a GPU adds up in no fixed order, and much here is compared bit for bit
@@ -45,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         item.add_marker(pytest.mark.xdist_group(_group(item)))
     if "PYTEST_XDIST_WORKER" in os.environ:
-        first = [*_TOGETHER, *_SHARED]
+        first = [*_TOGETHER, *_SHARED.values()]
         rank = {name: place for place, name in enumerate(first)}
         items.sort(key=lambda it: (rank.get(_group(it), len(rank)), it.path.stem != "test_compose_stack"))
 
@@ -54,7 +55,7 @@ def _group(item: pytest.Item) -> str:
     module = item.path.stem
     together = next((name for name, modules in _TOGETHER.items() if module in modules), "")
     fixtures = getattr(item, "fixturenames", ())
-    return together or next((name for name in _SHARED if name in fixtures), module)
+    return together or next((group for name, group in _SHARED.items() if name in fixtures), module)
 
 
 @pytest.fixture(autouse=True)
@@ -180,6 +181,10 @@ COMPARE = ("compare", "--study", "smoke", "--home", "home", "--top", "1", "--see
 
 
 @pytest.fixture(scope="session")
-def compared(finished: Study) -> dict[str, Any]:
-    """What ``compare`` says of it; tests of the study before that come first."""
-    return finished.cli.json(*COMPARE)
+def judged(finished: Study, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A copy of the finished study, after ``compare``, whose object for programs is the result."""
+    cli = Cli(tmp_path_factory.mktemp("judged"), finished.cli.data_dir)
+    copy_home(finished.home, cli.folder / "home")
+    done = cli.run(*COMPARE, "--json")
+    assert done.returncode == 0, done.stderr
+    return Study(cli, cli.folder / "home", json.loads(done.stdout), done.stderr)

@@ -20,6 +20,7 @@ from fmnist_sweep.ledger import Ledger
 from fmnist_sweep.settings import Settings
 from fmnist_sweep.state import JobRecord, StudyState
 from fmnist_sweep.views.mlflow_client import connect
+from tests.home_copies import copy_home
 
 NAME = "smoke"
 
@@ -80,21 +81,10 @@ class Patient:
         new.add_trials(trials)
 
 
-def relocate(database: Path, old: Path, new: Path) -> None:
-    """Lets MLflow's artifacts be those of the copy."""
-    columns = {"experiments": "artifact_location", "runs": "artifact_uri"}
-    columns |= {"logged_models": "artifact_location", "model_versions": "storage_location"}
-    with closing(sqlite3.connect(database)) as db, db:
-        for table, column in columns.items():
-            db.execute(f"UPDATE {table} SET {column} = REPLACE({column}, ?, ?)", (str(old), str(new)))
-
-
 @contextmanager
 def copied(finished: Path, data_dir: Path | None, to: Path) -> Iterator[Patient]:
     """A copy of a home folder, with artifacts of its own and the original's images; gone afterwards."""
-    shutil.copytree(finished, to, ignore=lambda at, _: ["data"] if Path(at) == finished else [])
-    (to / "data").symlink_to(finished / "data")
-    relocate(to / "mlflow.db", finished, to)
+    copy_home(finished, to)
     from mlflow.tracking._tracking_service import utils
 
     utils._artifact_repos_cache.clear()  # MLflow remembers by id where artifacts are, and the copies share ids

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import optuna
 import pytest
 from rich.console import Console
 
@@ -23,7 +24,16 @@ from fmnist_sweep.doctor import Visit, visit, visit_home
 from fmnist_sweep.doctor.look import Look
 from fmnist_sweep.ledger import Ledger
 from tests.conftest import Cli, Study
-from tests.doctor_damage import MENDED, Damage, Said, erase, run_gone_for_good
+from tests.doctor_damage import (
+    MENDED,
+    Damage,
+    Said,
+    alias_moved_to_a_worse_model,
+    erase,
+    folder_of_no_job,
+    run_gone_for_good,
+    value_altered_in_optuna,
+)
 from tests.doctor_patient import NAME, Patient, copied
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -32,6 +42,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 @pytest.fixture
 def patient(finished: Study, source: DataSource, tmp_path: Path) -> Iterator[Patient]:
     with copied(finished.home, source.folder, tmp_path / "home") as made:
+        yield made
+
+
+@pytest.fixture
+def judged_patient(judged: Study, source: DataSource, tmp_path: Path) -> Iterator[Patient]:
+    with copied(judged.home, source.folder, tmp_path / "home") as made:
         yield made
 
 
@@ -50,6 +66,35 @@ def test_damage_is_found_mended_and_not_found_again(patient: Patient, damages: l
     assert [checked for checked in mended.checked if not checked.fixed] == []
     assert not [said for said in expected if not looked_like(mended, said)]  # so that the look mended nothing
     assert patient.look().checked == ()
+
+
+def test_what_is_set_aside_is_all_there(patient: Patient) -> None:
+    folder_of_no_job(patient)
+    value_altered_in_optuna(patient)
+    altered = [(trial.number, trial.value) for trial in patient.optuna().trials]
+    assert all(checked.fixed for checked in patient.mend().checked)
+    assert (patient.folder.path / "aside" / "trial-0099" / "weights.npz").read_bytes() == b"precious"
+    (aside,) = set(optuna.get_all_study_names(patient.settings.optuna)) - {NAME}
+    kept = optuna.load_study(study_name=aside, storage=patient.settings.optuna).trials
+    assert [(trial.number, trial.value) for trial in kept] == altered
+
+
+def test_a_study_that_was_judged_is_mended_with_its_finals(judged_patient: Patient) -> None:
+    """A final that was tested needs its weights no more, but for the champion's; the alias is the finals' to give."""
+    state = judged_patient.state
+    assert state.compared is not None
+    won = state.compared["champion"]["job"]
+    lost = next(job for job in state.of_kind("final") if job.kept and job.key != won)
+    (judged_patient.folder.job(lost.key) / "weights.npz").unlink()
+    damage = alias_moved_to_a_worse_model(judged_patient)
+    looked = judged_patient.look()
+    assert looked_like(looked, damage)
+    assert looked_like(looked, ("checksum", f"{lost.key}: jobs/{lost.key}/weights.npz is missing; its test scores"))
+    assert [checked for checked in judged_patient.mend().checked if not checked.fixed] == []
+    assert judged_patient.look().checked == ()
+    assert not judged_patient.job(lost.key).kept
+    assert judged_patient.job(lost.key).tested is not None
+    assert judged_patient.client.get_model_version_by_alias("fmnist-sweep", "champion").tags["sweep.job"] == won
 
 
 def test_what_is_mended_ten_hours_later_costs_the_study_no_ten_hours(

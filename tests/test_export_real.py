@@ -11,6 +11,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args
 
@@ -275,8 +276,9 @@ def test_mlflow_serves_the_champion(finished: Study, exported: Exported) -> None
         with urllib.request.urlopen(asked, timeout=60) as answer:
             served = np.asarray(json.load(answer)["predictions"])
     finally:
-        os.killpg(server.pid, 15)
-        server.wait(30)
+        with suppress(ProcessLookupError):  # it has ended by itself
+            os.killpg(server.pid, 15)
+        server.wait(120)
     original = champion(finished)
     expected = np.asarray(original(np.asarray(exported.images[:1], np.float32)))
     np.testing.assert_allclose(served, expected, atol=1e-5)

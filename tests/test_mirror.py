@@ -211,7 +211,8 @@ def test_close_ends_it_after_the_event_that_it_is_at(ledger: Ledger, mirror_of: 
     assert begun.wait(PATIENCE_S)
     closer = threading.Thread(target=mirror.close)
     closer.start()
-    threading.Timer(0.5, closing.set).start()  # close has begun by then
+    assert mirror._closing.wait(PATIENCE_S)
+    closing.set()
     closer.join()
     assert len(board.shown) == 1
 
@@ -259,7 +260,7 @@ def test_a_ledger_that_fails_is_not_kept_quiet(tmp_path: Path) -> None:
     mirror = Mirror(ledger, Board)
     try:
         with pytest.raises(LedgerError, match="disk is full"):
-            mirror.drain(3.0)
+            mirror.drain(PATIENCE_S)
     finally:
         mirror.close()
         ledger.close()

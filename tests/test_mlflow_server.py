@@ -71,7 +71,7 @@ def test_guard_passes_signals_and_exit_codes(ending: str, code: int) -> None:
         assert process.stdout.readline() == b"up\n"
         if code != 7:
             process.terminate()
-        assert process.wait(timeout=20) == code
+        assert process.wait(timeout=120) == code
 
 
 def test_guard_ends_its_group_when_its_starter_is_gone() -> None:
@@ -81,7 +81,7 @@ def test_guard_ends_its_group_when_its_starter_is_gone() -> None:
     )
     assert process.stdin is not None
     process.stdin.close()
-    assert process.wait(timeout=20) != 0
+    assert process.wait(timeout=120) != 0
     assert group_ends(process.pid)
 
 
@@ -222,4 +222,4 @@ def test_deadline_leaves_nothing_running(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(server_module, "RunningServer", Noted)
     with pytest.raises(ServerError, match=r"gave no answer .* within 0.3 s"):
         mlflow_server.start(settings(backend_store_uri=f"sqlite:///{tmp_path}/a.db", port=0), timeout_s=0.3)
-    assert group_ends(started[0].pid, within_s=1)
+    assert group_ends(started[0].pid, within_s=60)

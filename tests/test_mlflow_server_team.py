@@ -297,8 +297,8 @@ def test_it_runs_no_jobs_and_unpickles_nothing(team: Team) -> None:
 
 
 def test_health_from_the_same_variables(team: Team) -> None:
-    done = team.command("health")
-    assert (done.returncode, done.stderr) == (0, "")
+    wait_for(lambda: team.command("health").returncode == 0, "health")
+    assert team.command("health").stderr == ""
     done = team.command("health", MLFLOW_PORT="1")
     assert done.returncode == 1
     assert "no answer on port 1" in done.stderr
@@ -313,7 +313,7 @@ def test_health_sees_a_database_that_is_away_and_the_server_outlives_it(team: Te
     assert done.returncode == 1
     assert "PostgreSQL: " in done.stderr
     assert postgres.password not in done.stderr
-    assert team.command("health").returncode == 0
+    wait_for(lambda: team.command("health").returncode == 0, "health")
     wait_for(lambda: team.admin.ask("/api/2.0/mlflow/experiments/search?max_results=1").status == 200, "the server")
 
 

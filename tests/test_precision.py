@@ -46,6 +46,20 @@ def test_bfloat16_where_it_pays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert len(said) == 1
 
 
+def test_the_gain_is_how_many_times_as_fast_bfloat16_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    import tensorflow as tf
+
+    from fmnist_sweep import precision
+
+    for kind in ("intra", "inter"):  # which a process may set but once, as that of the probe does
+        monkeypatch.setattr(tf.config.threading, f"set_{kind}_op_parallelism_threads", lambda _: None)
+    monkeypatch.setattr(precision, "Training", lambda _arch, spec, _split: spec.precision)
+    seconds = {"float32": [3.0, 2.0, 4.0], "mixed_bfloat16": [1.0, 2.0, 2.0]}
+    monkeypatch.setattr(precision, "in_turns", lambda sides, _: [seconds[side] for side in sides])
+    net = stand_ins.proposals()[0]
+    assert precision.gain(net.arch, net.train) == 2.0
+
+
 def test_auto_is_for_the_space_as_a_whole() -> None:
     for precision in ('{ choices = ["auto", "float32"] }', '"Auto"'):
         with pytest.raises(ConfigError, match=r"precision is '[Aa]uto'; valid: 'float32', 'mixed_bfloat16'"):

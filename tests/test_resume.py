@@ -65,7 +65,7 @@ def killed_one(driver: int, home: Path) -> bool:
     """
     for worker in workers_of(driver)[:1]:
         os.kill(worker, signal.SIGSTOP)
-        time.sleep(1.0)
+        time.sleep(3.0)
         missed = workers_of(driver) == [worker] and bool(StudyState.of(events(home)).trials("running"))
         try:
             os.kill(worker, signal.SIGKILL if missed else signal.SIGCONT)

@@ -74,7 +74,7 @@ def test_the_result_is_told_in_numbers_and_in_words(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2700)
 @pytest.mark.filterwarnings("ignore")
 def test_twenty_rounds_lose_nothing(tmp_path: Path) -> None:
     done = subprocess.run(

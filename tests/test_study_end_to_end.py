@@ -25,6 +25,7 @@ from fmnist_sweep.lab import NAMES
 from fmnist_sweep.ledger import Ledger, checksum
 from fmnist_sweep.state import StudyState
 from tests.conftest import COMPARE, SMALL, Cli, Study
+from tests.home_copies import client_at
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -36,16 +37,20 @@ EPOCH_METRICS = ["train_loss", "train_accuracy", "val_loss", "val_accuracy"]
 ONCE_METRICS = ["best_val_accuracy", "train_s", "images_per_s", "parameters", "flops"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def client(finished: Study) -> Any:
-    import mlflow
-
-    mlflow.set_tracking_uri(finished.result["tracking_uri"])
-    return mlflow.MlflowClient()
+    return client_at(finished.home)
 
 
-def runs_of(client: Any, finished: Study, kind: str) -> list[Any]:
-    found: list[Any] = client.search_runs([finished.result["experiment_id"]], f"tags.`sweep.kind` = '{kind}'")
+@pytest.fixture
+def judged_client(judged: Study) -> Any:
+    """MLflow's client for the study that ``compare`` has judged."""
+    return client_at(judged.home)
+
+
+def runs_of(client: Any, kind: str) -> list[Any]:
+    experiment = client.get_experiment_by_name("smoke").experiment_id
+    found: list[Any] = client.search_runs([experiment], f"tags.`sweep.kind` = '{kind}'")
     return found
 
 
@@ -70,8 +75,8 @@ def test_people_read_a_table_said_to_be_of_one_seed_and_what_to_type_next(finish
     assert max(len(line) for line in finished.stderr.splitlines() if "python -m" not in line) <= 120
 
 
-def test_runs_in_mlflow_have_names_params_metrics_and_tags_of_the_contract(finished: Study, client: Any) -> None:
-    trials, lab = runs_of(client, finished, "trial"), runs_of(client, finished, "lab")
+def test_runs_in_mlflow_have_names_params_metrics_and_tags_of_the_contract(client: Any) -> None:
+    trials, lab = runs_of(client, "trial"), runs_of(client, "lab")
     assert sorted(int(run.data.tags["sweep.trial"]) for run in trials) == [0, 1, 2, 3]
     assert {run.info.run_name for run in lab} == set(NAMES)
     for run in [*trials, *lab]:
@@ -88,16 +93,16 @@ def test_runs_in_mlflow_have_names_params_metrics_and_tags_of_the_contract(finis
         ]
 
 
-def test_curves_have_a_point_for_each_epoch(finished: Study, client: Any) -> None:
-    run = next(run for run in runs_of(client, finished, "lab") if run.info.run_name == "lab-mlp")
+def test_curves_have_a_point_for_each_epoch(client: Any) -> None:
+    run = next(run for run in runs_of(client, "lab") if run.info.run_name == "lab-mlp")
     for name in EPOCH_METRICS:
         assert [point.step for point in client.get_metric_history(run.info.run_id, name)] == list(range(1, 21))
     best = max(point.value for point in client.get_metric_history(run.info.run_id, "val_accuracy"))
     assert run.data.metrics["best_val_accuracy"] == best
 
 
-def test_the_study_run_says_what_was_found_and_where_it_came_from(finished: Study, client: Any) -> None:
-    (run,) = runs_of(client, finished, "study")
+def test_the_study_run_says_what_was_found_and_where_it_came_from(client: Any) -> None:
+    (run,) = runs_of(client, "study")
     assert "| lab-cnn1 |" in run.data.tags["mlflow.note.content"]
     assert {"seed", "tensorflow", "python", "train_images"} <= run.data.params.keys()
     names = {file.path for file in client.list_artifacts(run.info.run_id)}
@@ -107,7 +112,7 @@ def test_the_study_run_says_what_was_found_and_where_it_came_from(finished: Stud
 def test_models_are_kept_for_the_lab_and_the_best_trials_alone(finished: Study, client: Any) -> None:
     kept = {
         run.info.run_name if run.data.tags["sweep.kind"] == "lab" else int(run.data.tags["sweep.trial"]): run
-        for run in [*runs_of(client, finished, "trial"), *runs_of(client, finished, "lab")]
+        for run in [*runs_of(client, "trial"), *runs_of(client, "lab")]
         if run.outputs is not None and run.outputs.model_outputs
     }
     assert set(NAMES) <= kept.keys()
@@ -174,63 +179,66 @@ def state_of(finished: Study) -> StudyState:
 
 
 def test_compare_judges_on_seeds_of_its_own_and_opens_the_test_set_once(
-    finished: Study, compared: dict[str, Any], client: Any
+    finished: Study, judged: Study, judged_client: Any
 ) -> None:
-    assert compared["finalists"] == [f"trial-{finished.result['best']['trial']}"]
-    assert compared["seeds"] == [1, 2]
-    assert compared["test_openings"] == 1
-    assert len(compared["pairs"]) == 4 + 3
+    assert judged.result["finalists"] == [f"trial-{finished.result['best']['trial']}"]
+    assert judged.result["seeds"] == [1, 2]
+    assert judged.result["test_openings"] == 1
+    assert len(judged.result["pairs"]) == 4 + 3
     keys = {"a", "b", "mean_difference", "ci_low", "ci_high", "p_value", "verdict"}
-    assert all(keys <= pair.keys() for pair in compared["pairs"])
-    assert all(pair["verdict"] == "not distinguishable" for pair in compared["pairs"])  # two seeds can show nothing
-    assert [claim["verdict"] for claim in compared["claims"]] == ["not decided"] * 3
-    assert "equal fingerprints" in compared["claims"][2]["why"]
-    trained = {run.info.run_name: run for run in runs_of(client, finished, "final")}
+    assert all(keys <= pair.keys() for pair in judged.result["pairs"])
+    # Two seeds can show nothing.
+    assert all(pair["verdict"] == "not distinguishable" for pair in judged.result["pairs"])
+    assert [claim["verdict"] for claim in judged.result["claims"]] == ["not decided"] * 3
+    assert "equal fingerprints" in judged.result["claims"][2]["why"]
+    trained = {run.info.run_name: run for run in runs_of(judged_client, "final")}
     assert len(trained) == 10
-    for net in compared["nets"]:
-        for seed, accuracy in zip(compared["seeds"], net["test_accuracy_by_seed"], strict=True):
+    for net in judged.result["nets"]:
+        for seed, accuracy in zip(judged.result["seeds"], net["test_accuracy_by_seed"], strict=True):
             assert trained[f"final-{net['name']}-seed{seed}"].data.metrics["test_accuracy"] == accuracy
-    searched = [*runs_of(client, finished, "trial"), *runs_of(client, finished, "lab")]
+    searched = [*runs_of(judged_client, "trial"), *runs_of(judged_client, "lab")]
     assert not [run for run in searched if any(name.startswith("test_") for name in run.data.metrics)]
 
 
-def test_compare_again_does_nothing_twice_and_says_the_same_in_80_columns(
-    finished: Study, compared: dict[str, Any], client: Any
-) -> None:
-    before = state_of(finished)
-    client.delete_registered_model_alias("fmnist-sweep", "champion")  # as if it had been killed just before its end
-    done = finished.cli.run(*COMPARE, "--json")
+def test_compare_again_does_nothing_twice_and_says_the_same_in_80_columns(judged: Study, judged_client: Any) -> None:
+    before = state_of(judged)
+    judged_client.delete_registered_model_alias(
+        "fmnist-sweep", "champion"
+    )  # as if it had been killed just before its end
+    done = judged.cli.run(*COMPARE, "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == compared
-    after = state_of(finished)
+    assert json.loads(done.stdout) == judged.result
+    after = state_of(judged)
     assert (after.openings, after.jobs, after.compared) == (before.openings, before.jobs, before.compared)
     assert max(len(line) for line in done.stderr.splitlines() if not line.startswith("  ")) <= 80
-    for part in ("80 test images have a copy", "Champion: ", "--model champion", compared["report"], "tensorboard "):
+    for part in (
+        "80 test images have a copy",
+        "Champion: ",
+        "--model champion",
+        judged.result["report"],
+        "tensorboard ",
+    ):
         assert part in done.stderr
 
 
-def test_what_is_known_of_the_test_images_is_in_the_ledger(
-    finished: Study, compared: dict[str, Any], source: DataSource
-) -> None:
-    state, labels = state_of(finished), datasets.open_test_set(source).labels
+def test_what_is_known_of_the_test_images_is_in_the_ledger(judged: Study, source: DataSource) -> None:
+    state, labels = state_of(judged), datasets.open_test_set(source).labels
     assert np.array_equal(state.test_labels(), labels)  # type: ignore[arg-type]
-    for net in compared["nets"]:
-        for seed, accuracy in zip(compared["seeds"], net["test_accuracy_by_seed"], strict=True):
+    for net in judged.result["nets"]:
+        for seed, accuracy in zip(judged.result["seeds"], net["test_accuracy_by_seed"], strict=True):
             tested = state.jobs[f"final-{net['name']}-seed{seed}"].tested
             assert tested is not None
             assert np.mean(tested.classes() == labels) == accuracy
     assert state.duplicates is not None
-    assert compared["duplicates"]["images"] == len(state.duplicates["test"]) == 80
-    assert all(0 < net["test_accuracy_without_duplicates"] < 1 for net in compared["nets"])
-    assert [found.leader for found in [standings.recorded(state)] if found] == [compared["leader"]]
+    assert judged.result["duplicates"]["images"] == len(state.duplicates["test"]) == 80
+    assert all(0 < net["test_accuracy_without_duplicates"] < 1 for net in judged.result["nets"])
+    assert [found.leader for found in [standings.recorded(state)] if found] == [judged.result["leader"]]
 
 
-def test_the_mistakes_of_the_leader_are_kept_as_pictures(
-    finished: Study, compared: dict[str, Any], source: DataSource
-) -> None:
-    test, mistakes = datasets.open_test_set(source), state_of(finished).mistakes
+def test_the_mistakes_of_the_leader_are_kept_as_pictures(judged: Study, source: DataSource) -> None:
+    test, mistakes = datasets.open_test_set(source), state_of(judged).mistakes
     assert mistakes is not None
-    assert (mistakes["net"], mistakes["seeds"], len(mistakes["images"])) == (compared["leader"], 2, 60)
+    assert (mistakes["net"], mistakes["seeds"], len(mistakes["images"])) == (judged.result["leader"], 2, 60)
     for it in mistakes["images"]:
         picture = Image.open(io.BytesIO(base64.b64decode(it["png"])))
         assert picture.mode == "L"
@@ -240,48 +248,46 @@ def test_the_mistakes_of_the_leader_are_kept_as_pictures(
     assert order == sorted(order)
 
 
-def test_the_alias_moves_to_the_winner_of_the_finals(finished: Study, compared: dict[str, Any], client: Any) -> None:
-    version = client.get_model_version_by_alias("fmnist-sweep", "champion")
-    champion = compared["champion"]
+def test_the_alias_moves_to_the_winner_of_the_finals(judged: Study, judged_client: Any) -> None:
+    version = judged_client.get_model_version_by_alias("fmnist-sweep", "champion")
+    champion = judged.result["champion"]
     assert str(version.version) == champion["version"]
     assert version.tags["sweep.job"] == f"final-{champion['name']}-seed{champion['seed']}"
     assert version.tags["sweep.judged"] == "finals"
     assert champion["why"] in version.description
-    assert client.get_run(version.run_id).data.tags["sweep.model_sha256"] == version.tags["sweep.model_sha256"]
-    finals_logged = [run for run in runs_of(client, finished, "final") if run.outputs and run.outputs.model_outputs]
+    assert judged_client.get_run(version.run_id).data.tags["sweep.model_sha256"] == version.tags["sweep.model_sha256"]
+    finals_logged = [run for run in runs_of(judged_client, "final") if run.outputs and run.outputs.model_outputs]
     assert [run.info.run_id for run in finals_logged] == [version.run_id]
     # Two seeds can show nothing, so validation decides; of equals the finalist, then the lab's order.
-    best = max(compared["nets"], key=lambda net: net["val_accuracy"])
+    best = max(judged.result["nets"], key=lambda net: net["val_accuracy"])
     assert champion["name"] == best["name"]
 
 
 def test_a_later_run_leaves_the_alias_with_the_winner_and_export_takes_it(
-    finished: Study, compared: dict[str, Any], client: Any, tmp_path: Path
+    judged: Study, judged_client: Any, tmp_path: Path
 ) -> None:
-    again = finished.cli.run("run", *SMALL, "--trials", "4")
-    assert f"fmnist-sweep@champion is version {compared['champion']['version']} already" in again.stderr
+    again = judged.cli.run("run", *SMALL, "--trials", "4")
+    assert f"fmnist-sweep@champion is version {judged.result['champion']['version']} already" in again.stderr
     words = ("export", "--study", "smoke", "--home", "home", "--model", "champion", "--out", str(tmp_path / "model"))
-    done = finished.cli.json(*words)
-    assert done["source"]["run_id"] == client.get_model_version_by_alias("fmnist-sweep", "champion").run_id
+    done = judged.cli.json(*words)
+    assert done["source"]["run_id"] == judged_client.get_model_version_by_alias("fmnist-sweep", "champion").run_id
 
 
-def test_compare_writes_the_report_and_logs_it_with_the_study(
-    finished: Study, compared: dict[str, Any], client: Any
-) -> None:
-    page = finished.cli.folder / compared["report"]
-    assert page == finished.home / "reports" / "smoke.html"
-    (run,) = runs_of(client, finished, "study")
-    names = {file.path for file in client.list_artifacts(run.info.run_id)}
+def test_compare_writes_the_report_and_logs_it_with_the_study(judged: Study, judged_client: Any) -> None:
+    page = judged.cli.folder / judged.result["report"]
+    assert page == judged.home / "reports" / "smoke.html"
+    (run,) = runs_of(judged_client, "study")
+    names = {file.path for file in judged_client.list_artifacts(run.info.run_id)}
     assert {"smoke.html", "smoke.md"} <= names
-    logged = Path(client.download_artifacts(run.info.run_id, "smoke.html"))
+    logged = Path(judged_client.download_artifacts(run.info.run_id, "smoke.html"))
     assert logged.stat().st_size > 10_000
-    assert compared["leader"] in logged.read_text()
+    assert judged.result["leader"] in logged.read_text()
 
 
-def test_compare_writes_the_curves_of_each_net_and_seed(finished: Study, compared: dict[str, Any]) -> None:
-    folder = finished.cli.folder / compared["tensorboard"]
-    assert folder == finished.home / "tensorboard" / "smoke"
-    expected = {f"{net['name']}-seed{seed}" for net in compared["nets"] for seed in compared["seeds"]}
+def test_compare_writes_the_curves_of_each_net_and_seed(judged: Study) -> None:
+    folder = judged.cli.folder / judged.result["tensorboard"]
+    assert folder == judged.home / "tensorboard" / "smoke"
+    expected = {f"{net['name']}-seed{seed}" for net in judged.result["nets"] for seed in judged.result["seeds"]}
     assert {path.name for path in folder.iterdir()} == expected
     assert all({path.name for path in run.iterdir()} == {"train", "validation"} for run in folder.iterdir())
 

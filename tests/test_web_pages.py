@@ -9,7 +9,6 @@ import json
 import re
 import signal
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from playwright.sync_api import Page
@@ -22,8 +21,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture(scope="module")
-def addresses(finished: Study, compared: dict[str, Any]) -> Iterator[dict[str, str]]:  # noqa: ARG001
-    child = finished.cli.start("ui", "--study", "smoke", "--home", "home", "--port", "0", "--no-browser", "--json")
+def addresses(judged: Study) -> Iterator[dict[str, str]]:
+    child = judged.cli.start("ui", "--study", "smoke", "--home", "home", "--port", "0", "--no-browser", "--json")
     assert child.stdout is not None
     try:
         yield json.loads(child.stdout.readline())
@@ -96,8 +95,8 @@ def _columns(page: Page) -> list[str]:
     return found
 
 
-def test_the_finals_are_one_line_for_each_net(page: Page, addresses: dict[str, str], compared: dict[str, Any]) -> None:
-    leader = compared["leader"].replace("trial-", "trial ")
+def test_the_finals_are_one_line_for_each_net(page: Page, addresses: dict[str, str], judged: Study) -> None:
+    leader = judged.result["leader"].replace("trial-", "trial ")
     visit(page, addresses["finals_url"], f"Group: {leader}", "Group: lab-mlp", "test_accuracy")
     close_assistant(page)
     assert "final-" not in seen(page)
@@ -130,29 +129,29 @@ def test_a_trial_has_a_description_and_curves(page: Page, addresses: dict[str, s
 
 
 def test_the_registered_model_has_alias_signature_and_description(
-    page: Page, addresses: dict[str, str], compared: dict[str, Any]
+    page: Page, addresses: dict[str, str], judged: Study
 ) -> None:
     visit(page, model_url(addresses["tracking_uri"], "fmnist-sweep"), "takes raw images", "@ champion")
-    version = compared["champion"]["version"]
+    version = judged.result["champion"]["version"]
     address = model_url(addresses["tracking_uri"], f"fmnist-sweep/versions/{version}").replace("%2F", "/")
     visit(page, address, f"Version {version}", "Schema", "Inputs (1)", "Outputs (1)")
-    assert compared["champion"]["why"] in seen(page)
+    assert judged.result["champion"]["why"] in seen(page)
 
 
 @pytest.mark.parametrize("width", [360, 1280])
-def test_the_report_never_scrolls_sideways(page: Page, finished: Study, compared: dict[str, Any], width: int) -> None:
+def test_the_report_never_scrolls_sideways(page: Page, judged: Study, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 800})
-    page.goto((finished.cli.folder / compared["report"]).resolve().as_uri())
+    page.goto((judged.cli.folder / judged.result["report"]).resolve().as_uri())
     page.get_by_text("The nets", exact=True).first.wait_for()
     page.locator(".js-plotly-plot .main-svg").first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert compared["leader"] in seen(page)
+    assert judged.result["leader"] in seen(page)
 
 
-def test_the_report_prints(page: Page, finished: Study, compared: dict[str, Any]) -> None:
+def test_the_report_prints(page: Page, judged: Study) -> None:
     page.set_viewport_size({"width": 1280, "height": 800})
-    page.goto((finished.cli.folder / compared["report"]).resolve().as_uri())
+    page.goto((judged.cli.folder / judged.result["report"]).resolve().as_uri())
     page.locator(".js-plotly-plot .main-svg").first.wait_for()
     page.emulate_media(media="print")
-    assert compared["leader"] in seen(page)
+    assert judged.result["leader"] in seen(page)
     assert page.pdf(format="A4").startswith(b"%PDF")

@@ -35,7 +35,7 @@ epochs = 3
 _TICK_S = 0.05
 _LONGEST_S = 900.0
 _MOST_STARTS = 40
-_ENDS_IN_S = 15.0
+_ENDS_IN_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
