@@ -4,7 +4,7 @@ PYTHON ?= python3
 TRIALS ?=
 ROUNDS ?= 100
 SEED ?= 1
-JOBS ?= 3
+JOBS ?= 2
 ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
@@ -45,7 +45,7 @@ soak: $(STAMP) ## kills workers, driver and MLflow's server of real sweeps at ra
 fast: $(STAMP) ## the fast tests
 	$(BIN)/python -m pytest
 
-check: lint ## what CI runs: format, lint, types, all tests (JOBS=3 processes)
+check: lint ## what CI runs: format, lint, types, all tests (JOBS=2 processes)
 	$(BIN)/python -m fmnist_sweep data
 	$(BIN)/python -m pytest -m '' -n $(JOBS) --dist loadgroup --no-loadscope-reorder
 
