@@ -279,10 +279,8 @@ class Driver:
         for job, twin in self._twins.settled():
             for report in twin.reports:
                 self._record("report", job.key, report.place, **report.body)
-            why = (
-                f"{twin.reason} ({twin.key}, the same net)" if twin.state == "failed" else f"the same net as {twin.key}"
-            )
-            self._end(job.key, twin.state, why, twin.result)
+            same = f"the same net as {twin.key}"
+            self._end(job.key, twin.state, f"{twin.reason} ({same})" if twin.state == "failed" else same, twin.result)
 
     # --- one job
 
