@@ -220,7 +220,7 @@ def _final(arch: ArchSpec, seed: int, epochs: int, data: PreparedData, folder: P
     train = TrainSpec(epochs=epochs, seed=seed)
     key = f"final-{fingerprint(arch, TrainSpec())}-seed{seed}"
     end = (float(epochs),)  # a single step's accuracy goes up and down by more than champions differ
-    return TrialJob(key, arch, train, report_points(epochs, ()), data, folder / "finals" / key, "last", end)
+    return TrialJob(key, arch, train, report_points(epochs, ()), data, folder / "finals-steady" / key, "last", end)
 
 
 def _keeps(record: Record) -> Callable[[str, Heard], None]:

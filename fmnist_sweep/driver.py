@@ -199,20 +199,24 @@ class Driver:
             held = pruning.promoted(self._rungs, config.fidelity, self._worth)
             if held is not None:
                 return held.key
-            if not self._propose(target):
+            proposed = self._propose(target)
+            if proposed is None:
+                return None
+            if not proposed:
                 break
         final = pruning.last_chance(self.state.trials(), config.fidelity, config.study.keep_models)
         return None if final is None else final.key
 
-    def _propose(self, target: int) -> bool:
-        """Asks for one more trial; False where there is none to be had."""
+    def _propose(self, target: int) -> bool | None:
+        """Asks for one more trial; False where there is none to be had, None where running ones say if there is."""
         trials = self.state.trials()
         if len(trials) >= target or self._exhausted or self._waits_for == set(self._running):
             return False
-        if self._flat() is not False:  # or waits for those that may yet say that it is not
+        flat = self._flat()
+        if flat or self._deadline.close(self.state, self._executor.slots, self._extras):
             return False
-        if self._deadline.close(self.state, self._executor.slots, self._extras):
-            return False
+        if flat is None:
+            return None
         limits = self._task.config.limits
         proposal = self._proposer.ask([self._pasts.of(job) for job in trials], lambda it: space.excess(it.arch, limits))
         if isinstance(proposal, Wait) and self._running:

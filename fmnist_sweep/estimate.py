@@ -198,11 +198,13 @@ def seconds_left(state: StudyState, target: int, workers: int) -> float | None:
         target: Trials in all; 0 where none is searched for, as in the finals.
         workers: That train.
     """
-    paces = Paces(job for job in state.jobs.values() if job.kind != "trial" or target)
-    if not paces.known:
+    if not any(job.epoch for job in state.jobs.values() if job.kind != "trial" or target):
         return None
-    others = (job for job in state.unfinished() if job.kind != "trial" and not job.same_as)
-    seconds = sum(paces.epoch_s(job) * (job.train.epochs - job.epoch) for job in others)
+    others = [job for job in state.unfinished() if job.kind != "trial" and not job.same_as]
+    seconds = 0.0
+    if others:
+        paces = Paces(job for job in state.jobs.values() if job.kind != "trial" or target)
+        seconds = sum(paces.epoch_s(job) * (job.train.epochs - job.epoch) for job in others)
     if target:
         trials = [job for job in state.trials() if job.epoch]
         done = sum(job.epoch for job in trials)
@@ -223,9 +225,6 @@ class Paces:
 
     Args:
         jobs: To learn from.
-
-    Attributes:
-        known: Whether any of them has trained.
     """
 
     def __init__(self, jobs: Iterable[JobRecord]) -> None:
@@ -234,7 +233,6 @@ class Paces:
         self._factor = (
             mean(self._own[job.key] / arithmetic.image_s(job.arch, job.train) for job in trained) if trained else 0.0
         )
-        self.known = bool(trained)
 
     def epoch_s(self, job: JobRecord) -> float:
         """Seconds on one worker."""

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from fmnist_sweep import durable
 from fmnist_sweep.arch import ArchSpec
-from fmnist_sweep.errors import ExportError
+from fmnist_sweep.errors import ExportError, first_line
 from fmnist_sweep.state import StudyState
 from fmnist_sweep.views.mlflow_client import ALIAS, MODEL_NAME, connect
 
@@ -187,13 +187,21 @@ def _ensure_registered(client: Any) -> None:
         )
 
 
-def link_twins(uri: str, state: StudyState) -> None:
-    """Shows the models of nets that several jobs stand for at all of their runs, whenever those came."""
-    shared = [job for job in state.jobs.values() if job.same_as and job.run_id]
-    for job in shared:
+def link_twins(uri: str, state: StudyState) -> str:
+    """Shows the models of nets that several jobs stand for at all of their runs, whenever those came.
+
+    Returns:
+        Why one of them could not be shown, as its run is gone; "" where all were.
+    """
+    trouble = ""
+    for job in (job for job in state.jobs.values() if job.same_as and job.run_id):
         model_uri = state.jobs[job.same_as].model_uri
-        if model_uri:
-            link(connect(uri), job.run_id, model_uri)
+        try:
+            if model_uri:
+                link(connect(uri), job.run_id, model_uri)
+        except Exception as error:
+            trouble = f"the model of {job.key}: {first_line(error)}"
+    return trouble
 
 
 def link(client: Any, run_id: str, model_uri: str) -> None:

@@ -265,12 +265,13 @@ class SweepConfig(_Frozen):
         return int(max(number for entry in entries for number in _numbers(entry)))
 
     def changed(self, **fixed: Scalar | None) -> SweepConfig:
-        """The same sweep with some keys of the space fixed, in its cases too; None leaves a key as it is."""
+        """The same sweep with some keys of the space fixed; None leaves a key as it is.
+
+        Epochs are fixed in its cases too, as ``--epochs`` stands above all; other keys of a case stay the case's.
+        """
         given = {key: value for key, value in fixed.items() if value is not None}
-        cases = {
-            name: {**case, **{key: value for key, value in given.items() if key in case}}
-            for name, case in self.cases.items()
-        }
+        epochs = {key: value for key, value in given.items() if key == "epochs"}
+        cases = {name: {**case, **(epochs if "epochs" in case else {})} for name, case in self.cases.items()}
         return self.model_copy(update={"space": {**self.space, **given}, "cases": cases})
 
 

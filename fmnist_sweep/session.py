@@ -267,12 +267,12 @@ def _finish(settings: Settings, scene: Scene, mirrors: list[Mirror], hooks: Hook
             for key, model_uri in logged.items():
                 ledger.append("model", key, model_uri=model_uri)
             state = StudyState.of(ledger.events())
-        publish.link_twins(settings.mlflow, state)
-        if heir is None:
-            return "", None
-        job = state.jobs[heir[0]]
-        item = publication(job, folder, data)
-        return "", call(publish.crown, settings.mlflow, item, job.model_uri, heir[1], log=folder.log)
+        champion = None
+        if heir is not None:
+            job = state.jobs[heir[0]]
+            item = publication(job, folder, data)
+            champion = call(publish.crown, settings.mlflow, item, job.model_uri, heir[1], log=folder.log)
+        return publish.link_twins(settings.mlflow, state), champion
     except FatalError:
         raise
     except Exception as error:

@@ -213,12 +213,11 @@ def test_changed_fixes_keys_and_leaves_the_original() -> None:
     assert (changed.title, sweep.space["epochs"]) == (sweep.title, 3)
 
 
-def test_changed_fixes_keys_of_cases_too() -> None:
-    """As ``--epochs`` does in a sweep whose cases have epochs of their own."""
-    sweep = parse({**GOOD, "cases": {"short": {"epochs": 2}, "plain": {"bn_logits": True}}})
-    changed = sweep.changed(epochs=9)
-    assert changed.cases == {"short": {"epochs": 9}, "plain": {"bn_logits": True}}
-    assert (changed.epochs, sweep.cases["short"]) == (9, {"epochs": 2})
+def test_changed_fixes_the_epochs_of_cases_too_and_no_other_key_of_theirs() -> None:
+    sweep = parse({**GOOD, "cases": {"short": {"epochs": 2, "precision": "float32"}, "plain": {"bn_logits": True}}})
+    changed = sweep.changed(epochs=9, precision="mixed_bfloat16")
+    assert changed.cases == {"short": {"epochs": 9, "precision": "float32"}, "plain": {"bn_logits": True}}
+    assert (changed.epochs, sweep.cases["short"]["epochs"]) == (9, 2)
 
 
 @pytest.mark.parametrize("name", ["default", "accuracy", "tiny"])

@@ -281,6 +281,23 @@ def test_a_search_goes_flat_whatever_the_number_of_workers(place: Place) -> None
     assert len(place.state.trials("complete")) == min(len(place.state.trials()), place.task.config.study.keep_models)
 
 
+def test_while_it_is_not_sure_whether_a_search_is_flat_no_finalist_is_taken_up(tmp_path: Path) -> None:
+    """A finalist that leads late must not open the search again, so it waits until no new trial will come."""
+    place = Place(tmp_path, at_end(2))
+    executor = LocalExecutor(2, log=place.folder.log, run=stand_ins.quick, preload=())
+    try:
+        outcome = place.driver(executor).run(60, patience=3)
+    finally:
+        executor.close()
+    events = place.ledger.events()
+    flat = next((event.seq for event in events if event.kind == "flat"), 0)
+    last = max(event.seq for event in events if event.kind == "asked")
+    past = [event.seq for event in events if event.kind == "report" and event.body["epoch"] > 1]
+    assert outcome in ("flat", "exhausted")
+    assert past
+    assert min(past) > max(flat, last)
+
+
 def test_a_flat_search_that_is_interrupted_ends_like_one_that_was_not(tmp_path: Path, place: Place) -> None:
     place.drive(60, patience=4)
     (tmp_path / "other").mkdir()

@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from fmnist_sweep import arithmetic, estimate, space, study
 from fmnist_sweep.arch import ArchSpec, TrainSpec, fingerprint
@@ -54,7 +55,7 @@ def preview(settings: Settings, trials: int | None, samples: int, console: Conso
         },
     }
     _show(found, console)
-    console.print(f"\nNext:\n  {_following(settings, target)}", soft_wrap=True)
+    console.print(Text(f"\nNext:\n  {_following(settings, target)}"), soft_wrap=True)
     return found
 
 

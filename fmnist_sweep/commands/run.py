@@ -91,7 +91,8 @@ def run_lab(settings: Settings, names: Sequence[str], seeds: int, *, quiet: bool
 
     def extras(state: StudyState, data: PreparedData) -> list[Extra]:
         before = {job.train.epochs for job in state.of_kind("lab") if job.key.startswith("lab-cnn")}
-        epochs = settings.epochs or max(before, default=0) or planned.epochs or lab_epochs(planned)
+        alone = None if state.trials() else planned.epochs  # of a search they are the trials'
+        epochs = settings.epochs or max(before, default=0) or alone or lab_epochs(planned)
         return as_extras(
             lab.seeded(
                 names,

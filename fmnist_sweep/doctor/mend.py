@@ -28,7 +28,7 @@ from fmnist_sweep.settings import Settings
 from fmnist_sweep.state import JobRecord, StudyState
 from fmnist_sweep.views import Mirror, View, optuna_storage
 from fmnist_sweep.views.mirror import replay
-from fmnist_sweep.views.mlflow_client import connect
+from fmnist_sweep.views.mlflow_client import connect, is_of
 from fmnist_sweep.views.mlflow_runs import MlflowView
 from fmnist_sweep.views.optuna_storage import OptunaView
 from fmnist_sweep.views.shown import STUDY_RUN
@@ -128,7 +128,14 @@ class Mender:
         self._client.restore_experiment(self._state.views["experiment_id"])
 
     def _begin_anew(self, _: list[str]) -> None:
-        """Forgets all of MLflow's ids, then shows everything in a new experiment."""
+        """Forgets all of MLflow's ids, then shows everything in a new experiment.
+
+        Raises:
+            FatalError: The study's name is another's there; nothing is forgotten.
+        """
+        held = self._client.get_experiment_by_name(self._name)
+        if held is not None and not is_of(held, self._state.study["id"], ""):
+            raise FatalError(f"MLflow has an experiment {self._name!r} that is another study's; rename that one first")
         self._tell("view", [""], experiment_id="", study_run_id="")
         self._tell("run", [job.key for job in self._state.jobs.values() if job.run_id], run_id="")
         self._show([STUDY_RUN, *self._state.jobs])
