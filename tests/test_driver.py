@@ -18,7 +18,7 @@ from fmnist_sweep.proposers import Past, Proposal, Task, Wait, make
 from fmnist_sweep.proposers.base import Excess
 from fmnist_sweep.schema import Sampler
 from fmnist_sweep.state import JobRecord, StudyState
-from fmnist_sweep.trial import Extra, ReportTo, TrialJob, TrialResult
+from fmnist_sweep.trial import Extra, Report, ReportTo, TrialJob, TrialResult
 from tests import stand_ins
 from tests.driver_place import Place, nets
 
@@ -284,18 +284,25 @@ def test_a_search_goes_flat_whatever_the_number_of_workers(place: Place) -> None
 def test_while_it_is_not_sure_whether_a_search_is_flat_no_finalist_is_taken_up(tmp_path: Path) -> None:
     """A finalist that leads late must not open the search again, so it waits until no new trial will come."""
     place = Place(tmp_path, at_end(2))
-    executor = LocalExecutor(2, log=place.folder.log, run=stand_ins.quick, preload=())
-    try:
-        outcome = place.driver(executor).run(60, patience=3)
-    finally:
-        executor.close()
-    events = place.ledger.events()
-    flat = next((event.seq for event in events if event.kind == "flat"), 0)
-    last = max(event.seq for event in events if event.kind == "asked")
-    past = [event.seq for event in events if event.kind == "report" and event.body["epoch"] > 1]
-    assert outcome in ("flat", "exhausted")
-    assert past
-    assert min(past) > max(flat, last)
+    rung = max(place.task.config.fidelity.rungs)
+    for number, proposal in enumerate(stand_ins.proposals()[:4]):
+        key = f"trial-{number:04d}"
+        place.ledger.append("asked", key, 0, **stand_ins.asked(number, proposal))
+        place.ledger.append("started", key, 1)
+        if number < 3:
+            report = Report(1, rung, 0.5, 0.5, 0.5, 0.9 - 0.1 * number, 1.0, 40)
+            place.ledger.append("report", key, report.place, **report.body)
+            place.ledger.append("held", key, 1)
+    executor = InlineExecutor(stand_ins.quick)
+    driver = place.driver(executor)
+    driver._patience = 3
+    assert driver._next(60) is None  # trial 3 may yet be the best
+    place.ledger.append("report", "trial-0003", 1, **replace(report, val_accuracy=0.5).body)
+    place.ledger.append("held", "trial-0003", 1)
+    driver = place.driver(executor)
+    driver._patience = 3
+    assert driver._next(60) == "trial-0000"
+    executor.close()
 
 
 def test_a_flat_search_that_is_interrupted_ends_like_one_that_was_not(tmp_path: Path, place: Place) -> None:
