@@ -42,6 +42,27 @@ while True:
             print(happening.worker.split()[1], flush=True)
 """
 
+SLOW_TO_LOAD = """
+import os, time
+from pathlib import Path
+
+with Path(__file__).with_name("loading").open("a") as file:
+    print(os.getpid(), file=file)
+time.sleep(1)
+"""
+
+CALLER = """
+import os, signal, sys
+from pathlib import Path
+from fmnist_sweep.executors import local
+
+signal.signal(signal.SIGINT, lambda *_: None)
+local.PRELOAD = ("slow_to_load",)
+if sys.argv[2] == "first":
+    local.warm_up()
+local.call(os.getpid, log=Path(sys.argv[1]) / "log")
+"""
+
 
 def heard(executor: Executor, last: type[Happening], proceed: bool = False) -> list[Happening]:
     """All that happens up to the first ``last``; what reports before is told to go on if ``proceed``."""
@@ -262,6 +283,26 @@ def test_ctrl_c_is_left_to_the_driver(make_local: Make, tmp_path: Path) -> None:
     os.kill(pid_of(heard(executor, Reported)), signal.SIGINT)
     executor.proceed(mine.key)
     assert heard(executor, Finished, proceed=True)[-1] == Finished(mine.key, result_of(mine))
+
+
+@pytest.mark.parametrize("started", ["first", "by the call"])
+def test_ctrl_c_while_the_fork_server_loads_is_left_to_the_driver(tmp_path: Path, started: str) -> None:
+    (tmp_path / "slow_to_load.py").write_text(SLOW_TO_LOAD)
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[1])])
+    with subprocess.Popen(
+        [sys.executable, "-c", CALLER, str(tmp_path), started],
+        env=os.environ | {"PYTHONPATH": path},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as caller:
+        loading = tmp_path / "loading"
+        wait_for(lambda: loading.exists() and loading.read_text().endswith("\n"), "the fork server")
+        os.killpg(caller.pid, signal.SIGINT)
+        assert caller.stderr is not None
+        assert caller.stderr.read() == ""
+    assert caller.returncode == 0
+    assert len(loading.read_text().split()) == 1  # the first server went on
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -189,6 +189,7 @@ def _started(make: Callable[[], BaseProcess]) -> BaseProcess:
     while True:
         process = make()
         try:
+            _ensure_fork_server()
             process.start()
         except (EOFError, OSError):
             if time.monotonic() > deadline:
@@ -206,10 +207,20 @@ def _seats(shares: Sequence[GpuShare | None], threads: int | None) -> list[_Seat
     return [_Seat(tuple(cores[(slot * each) % len(cores) :][:each]), each, share) for slot, share in enumerate(shares)]
 
 
+def _ensure_fork_server() -> None:
+    """Starts the fork server unless it runs, deaf to Ctrl-C: by itself it is that only once all is loaded."""
+    resource_tracker.ensure_running()  # the server needs it, and Python lets signals through where it starts it
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def warm_up() -> None:
     """Starts the fork server, which loads TensorFlow while the caller does other things."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(list(PRELOAD))
-    forkserver.ensure_running()
+    _ensure_fork_server()
 
 
 def call(function: Callable[..., Any], *args: Any, log: Path, on_gpu: bool = False) -> Any:
