@@ -100,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         ("seeds", "trainings of one net, each under another seed"),
     ):
         add(f"--{name}", type=_count, metavar="N", help=what)
+    add("--studies", type=_count, default=1, metavar="N", help="studies of each side, each under another seed")
     add("--peer-limit", dest="peer_limit_s", type=_seconds, metavar="TIME", help="stop a peer after this: 90m, 2h")
     add("--nets", type=_names, default=(), metavar="NET,NET", help="the lab's nets to train")
     add("--peers", type=_names, default=(), metavar="PEER,PEER", help="whom to compare a sweep with")

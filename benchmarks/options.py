@@ -28,6 +28,7 @@ class Options:
         peer_trials: Trials of each peer.
         peer_limit_s: Seconds after which a peer is stopped.
         seeds: Trainings of one net, each under another seed.
+        studies: Studies of each side of a comparison, each under another seed.
     """
 
     out: Path = RESULTS
@@ -45,6 +46,7 @@ class Options:
     peer_trials: int | None = None
     peer_limit_s: float | None = None
     seeds: int | None = None
+    studies: int = 1
 
     def pick(self, given: int | None, full: int, quick: int) -> int:
         """What was given, else the benchmark's own size."""

@@ -38,7 +38,6 @@ PEERS = {
     "keras-tuner-random": ("benchmarks.peers.keras_tuner_fit", "random"),
     "keras-tuner-bayesian": ("benchmarks.peers.keras_tuner_fit", "bayesian"),
 }
-_SEED = 0
 _FIRST_FINAL_SEED = 101
 
 Side = dict[str, Any]
@@ -62,22 +61,33 @@ def run(options: Options, record: Record) -> Any:
         raise UsageError(f"peer {unknown[0]!r} is unknown; valid: {', '.join(PEERS)}")
     data = images.prepared(options, chosen["train_images"])
     folder = options.out / NAME
-    sides = {OURS: record.once(OURS, lambda: ours(options, chosen, folder / OURS))}
-    for name in peers:
-        sides[name] = _peer(name, options, chosen, data, folder / name, record)
+    sides: dict[str, list[Side]] = {name: [] for name in (OURS, *peers)}
+    for seed in range(options.studies):
+        sides[OURS].append(_ours(options, chosen, folder, seed, record))
+        for name in peers:
+            sides[name].append(_peer(name, options, chosen, data, folder, seed, record))
     _retrain(sides, data, chosen["epochs"], options.pick(options.seeds, 3, 1), folder, record)
     return summed_up(sides, OURS, chosen, options.quick)
 
 
-def ours(options: Options, chosen: Mapping[str, Any], folder: Path) -> Side:
+def _named(name: str, seed: int, between: str) -> str:
+    return f"{name}{between}{seed}" if seed else name
+
+
+def _ours(options: Options, chosen: Mapping[str, Any], folder: Path, seed: int, record: Record) -> Side:
+    place = folder / _named(OURS, seed, "-seed")
+    return record.once(_named(OURS, seed, ", seed "), lambda: ours(options, chosen, place, seed))
+
+
+def ours(options: Options, chosen: Mapping[str, Any], folder: Path, seed: int) -> Side:
     """The product's ``run``, as a user types it."""
     home = folder / "home"
     words = ["fmnist_sweep", "run", "--sweep", "default", "--no-lab", "--trials", str(chosen["trials"]), "--json"]
-    words += ["--seed", str(_SEED), "--home", str(home.resolve()), "--epochs", str(chosen["epochs"])]
+    words += ["--seed", str(seed), "--home", str(home.resolve()), "--epochs", str(chosen["epochs"])]
     words += ["--train-images", str(chosen["train_images"])]
     words += ["--data-dir", str(options.data_dir.resolve())] if options.data_dir else []
     first, began = not home.exists(), time.time()
-    _say(f"{OURS}: {chosen['trials']} trials, log in {folder}")
+    _say(f"{OURS}: {chosen['trials']} trials, seed {seed}, log in {folder}")
     ran = processes.run(words, folder)
     told_ = json.loads(ran.stdout)
     ledger = Ledger(Home(home).study(told_["study"]).ledger)
@@ -120,11 +130,18 @@ def _paused(state: StudyState, until: float) -> float:
 
 
 def _peer(
-    name: str, options: Options, chosen: Mapping[str, Any], data: PreparedData, folder: Path, record: Record
+    name: str,
+    options: Options,
+    chosen: Mapping[str, Any],
+    data: PreparedData,
+    folder: Path,
+    seed: int,
+    record: Record,
 ) -> Side:
     trials = options.peer_trials or chosen["trials"]
-    task = PeerTask.of(data, trials=trials, epochs=chosen["epochs"], seed=_SEED)
-    return record.once(f"{name}, {trials} trials", lambda: peer(name, task, folder, options.peer_limit_s))
+    task = PeerTask.of(data, trials=trials, epochs=chosen["epochs"], seed=seed)
+    key, place = _named(f"{name}, {trials} trials", seed, ", seed "), folder / _named(name, seed, "-seed")
+    return record.once(key, lambda: peer(name, task, place, options.peer_limit_s))
 
 
 def peer(name: str, task: PeerTask, folder: Path, limit_s: float | None) -> Side:
@@ -133,7 +150,7 @@ def peer(name: str, task: PeerTask, folder: Path, limit_s: float | None) -> Side
     module, *more = PEERS[name]
     log = folder / "trials.jsonl"
     spent, _ = elapsed(list(read_lines(log)))
-    _say(f"{name}: up to {task.trials} trials, log in {folder}")
+    _say(f"{name}: up to {task.trials} trials, seed {task.seed}, log in {folder}")
     append_line(log, {"session": time.time()})
     left = None if limit_s is None else max(limit_s - spent, 0.0)
     ran = processes.run([module, str(folder.resolve()), *more], folder, limit_s=left)
@@ -196,24 +213,23 @@ def of_peer(trials: Sequence[PeerTrial], wall_s: float, ended: Sequence[float], 
 
 
 def _retrain(
-    sides: Mapping[str, Side], data: PreparedData, epochs: int, seeds: int, folder: Path, record: Record
+    sides: Mapping[str, Sequence[Side]], data: PreparedData, epochs: int, seeds: int, folder: Path, record: Record
 ) -> None:
     """Trains each champion anew under the same seeds, and adds its accuracies to its side."""
     jobs: dict[str, TrialJob] = {}
-    wanted: dict[str, list[str]] = {}
-    for name, side in sides.items():
+    wanted: list[tuple[Side, list[str]]] = []
+    for side in (side for studies in sides.values() for side in studies):
         arch = ArchSpec.from_dict(side["champion"]["arch"])
-        for seed in range(_FIRST_FINAL_SEED, _FIRST_FINAL_SEED + seeds):
-            job = _final(arch, seed, epochs, data, folder)
-            wanted.setdefault(name, []).append(job.key)
-            if "steady" not in (record.known(job.key) or {}):  # older releases did not score the last steps
-                jobs[job.key] = job
+        finals = [_final(arch, _FIRST_FINAL_SEED + turn, epochs, data, folder) for turn in range(seeds)]
+        wanted.append((side, [job.key for job in finals]))
+        # Older releases did not score the last steps.
+        jobs |= {job.key: job for job in finals if "steady" not in (record.known(job.key) or {})}
     if jobs:
         _say(f"{len(jobs)} trainings of the champions")
     workers.train(list(jobs.values()), log=folder / "workers.log", ended=_keeps(record))
-    for name, keys in wanted.items():
+    for side, keys in wanted:
         found = [record.known(key) or {} for key in keys]
-        sides[name]["retrained"] = {figure: [one[figure] for one in found] for figure in ("last", "best", "steady")}
+        side["retrained"] = {figure: [one[figure] for one in found] for figure in ("last", "best", "steady")}
 
 
 def _final(arch: ArchSpec, seed: int, epochs: int, data: PreparedData, folder: Path) -> TrialJob:

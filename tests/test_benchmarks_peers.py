@@ -122,12 +122,28 @@ def test_a_peers_side_counts_what_was_run_and_says_what_is_extrapolated() -> Non
     assert best_after(side, 11.0) == (1, 0.8)
     assert best_after(side, 10.0) == (0, None)
     ours = {**side, "trials": 6, "stopped": False, "in_one_go": True}
-    sides = {"ours": ours, "peer": side}
-    for one in sides.values():
+    for one in (ours, side):
         one["retrained"] = {"last": [0.8, 0.9], "best": [0.9, 0.9], "steady": [0.85, 0.9]}
+    sides = {"ours": [ours], "peer": [side]}
     text = summed_up(sides, "ours", {"epochs": 1, "train_images": 10, "trials": 6}, quick=False).tables[0].markdown()
     assert "| peer (stopped) | 3 |" in text
     assert "1 min 06 s (extrapolated)" in text
     assert text.count("extrapolated") == 1
     with pytest.raises(UsageError, match="no trial in its time"):
         sweep.of_peer(trials[1:2], 10.0, [10.0], stopped=True)
+
+
+def test_of_several_studies_a_side_each_is_told_and_compared_with_that_of_its_seed() -> None:
+    side = sweep.of_peer([_trial(0, 10, 0.8)], 10.0, [10.0], stopped=False)
+    retrained = {"last": [0.8], "best": [0.9], "steady": [0.85]}
+    better = {**retrained, "steady": [0.87]}
+    ours = [{**side, "wall_s": 1.0, "retrained": retrained}, {**side, "wall_s": 4.0, "retrained": better}]
+    theirs = [{**side, "wall_s": 2.0, "retrained": retrained}, {**side, "wall_s": 32.0, "retrained": retrained}]
+    result = summed_up({"ours": ours, "peer": theirs}, "ours", {"epochs": 1, "train_images": 10, "trials": 1}, False)
+    together, times, champions, _ = result.tables
+    assert together.rows[0] == ("ours", "2", "2 s", "", "86.00 ± 1.41 (85.00 to 87.00)")
+    assert together.rows[1][2:4] == ("17 s", "4.00 (2.00 to 8.00)")
+    assert [row[0] for row in times.rows] == ["ours, seed 0", "ours, seed 1", "peer, seed 0", "peer, seed 1"]
+    assert [row[7] for row in times.rows] == ["1.00", "1.00", "2.00", "8.00"]
+    assert [row[2] for row in champions.rows] == ["85.00", "87.00", "85.00", "85.00"]
+    assert "2 studies of each side" in result.about
