@@ -14,12 +14,22 @@ def job_of(job: JobRecord, rungs: Sequence[float], data: PreparedData, folder: S
     """What a worker needs.
 
     The lab judges a net as it is after its last epoch, and so do the finals. Elsewhere the last steps are scored where
-    trials are compared.
+    trials are compared; inside the first epoch they alone, as each scoring takes a sixth of the training up to there.
     """
     keep: Keep = "last" if job.kind == "final" else "best"
     compared_at = () if job.kind == "final" else (*rungs, job.report_at[-1])
     steady_at = tuple(point for point in job.report_at if point in compared_at)
-    return TrialJob(job.key, job.arch, job.train, job.report_at, data, folder.job(job.key), keep, steady_at)
+    return TrialJob(
+        job.key,
+        job.arch,
+        job.train,
+        job.report_at,
+        data,
+        folder.job(job.key),
+        keep,
+        steady_at,
+        steady_alone_at=tuple(point for point in steady_at if point < 1),
+    )
 
 
 def no_longer_kept(state: StudyState, keep_models: int) -> list[JobRecord]:

@@ -271,7 +271,7 @@ def _finish(settings: Settings, scene: Scene, mirrors: list[Mirror], hooks: Hook
         if heir is not None:
             job = state.jobs[heir[0]]
             item = publication(job, folder, data)
-            champion = call(publish.crown, settings.mlflow, item, job.model_uri, heir[1], log=folder.log)
+            champion = publish.crown(settings.mlflow, item, job.model_uri, heir[1])
         return publish.link_twins(settings.mlflow, state), champion
     except FatalError:
         raise

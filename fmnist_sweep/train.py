@@ -98,7 +98,7 @@ class Training:
         self._steps = tf.function(self._run_steps, autograph=False)
         self._score = tf.function(self._run_score, autograph=False)
 
-    def advance(self, epoch: float, steady: bool = False) -> float | None:
+    def advance(self, epoch: float, steady: bool = False) -> tuple[float, float] | None:
         """Trains on to ``epoch`` (epochs from the start), which must not lie beyond the current whole epoch.
 
         Args:
@@ -106,14 +106,14 @@ class Training:
             steady: Whether to score on the way. The steps themselves are the same.
 
         Returns:
-            The validation accuracy over the last steps, 0 to 1, if asked for: of the weights at up to ``_MOMENTS``
-            moments, ``_MOMENT_STEPS`` steps apart, each on a share of the images of its own, so that it takes as long
-            as one scoring.
+            Cross-entropy and accuracy (0 to 1) in validation over the last steps, if asked for: of the weights at up
+            to ``_MOMENTS`` moments, ``_MOMENT_STEPS`` steps apart, each on a share of the images of its own, so that it
+            takes as long as one scoring.
         """
         begun = time.perf_counter()
         now = self.progress
         if max(round(epoch * self.steps_per_epoch), 1) <= now.steps:  # so few images that two points are one step
-            return self.score()[1] if steady else None
+            return self.score()[:2] if steady else None
         current = now.steps // self.steps_per_epoch
         if now.steps % self.steps_per_epoch == 0:
             now = replace(now, loss_sum=0.0, correct=0.0, seen=0.0)
@@ -124,7 +124,7 @@ class Training:
         totals = np.zeros(3)
         earliest = full - (_MOMENTS - 1) * _MOMENT_STEPS
         moments = [step for step in range(earliest, full, _MOMENT_STEPS) if step > first] if steady else []
-        correct, scored_s = 0.0, 0.0
+        scores, scored_s = np.zeros(2), 0.0
         for place, stop in enumerate((*moments, full)):
             if stop > first:
                 totals += self._trained(order, first, stop, self.spec.batch_size)
@@ -135,7 +135,7 @@ class Training:
             if steady:
                 paused = time.perf_counter()
                 steps = current * self.steps_per_epoch + stop
-                correct += self._scored(nets.settled_weights(self.net.model, steps), place, len(moments) + 1)[1]
+                scores += self._scored(nets.settled_weights(self.net.model, steps), place, len(moments) + 1)
                 scored_s += time.perf_counter() - paused
         if last > full:  # the short batch that ends an epoch
             totals += self._trained(order, full, last, self.count - full * self.spec.batch_size)
@@ -147,7 +147,10 @@ class Training:
             seen=now.seen + float(totals[2]),
             train_s=now.train_s + time.perf_counter() - begun - scored_s,
         )
-        return correct / len(self.validation[1]) if steady else None
+        if not steady:
+            return None
+        loss, accuracy = scores / len(self.validation[1])
+        return float(loss), float(accuracy)
 
     def score(self) -> tuple[float, float, list[np.ndarray]]:
         """Mean cross-entropy, accuracy (0 to 1) on the validation images, and the weights that were scored."""
@@ -280,6 +283,7 @@ def fit(
     save: Callable[[bytes], None],
     keep: Keep = "best",
     steady_at: tuple[float, ...] = (),
+    steady_alone_at: tuple[float, ...] = (),
 ) -> Outcome:
     """Trains on through the report points that are left, saving before each report.
 
@@ -290,6 +294,7 @@ def fit(
         save: Gets the whole state before the report that belongs to it.
         keep: See ``TrialJob``.
         steady_at: See ``TrialJob``.
+        steady_alone_at: See ``TrialJob``.
 
     Raises:
         Diverged: The loss became infinite or NaN.
@@ -300,7 +305,8 @@ def fit(
         epoch = report_at[place]
         begun, before = time.perf_counter(), training.progress.train_s
         steady = training.advance(epoch, steady=epoch in steady_at)
-        val_loss, val_accuracy, scored = training.score()
+        alone = steady if epoch in steady_alone_at else None
+        val_loss, val_accuracy, scored = training.score() if alone is None else (*alone, [])
         now = training.progress
         said = Report(
             place=place,
@@ -311,15 +317,15 @@ def fit(
             val_accuracy=val_accuracy,
             train_s=now.train_s,
             images=training.images_seen,
-            steady_accuracy=steady,
+            steady_accuracy=None if steady is None else steady[1],
             score_s=time.perf_counter() - begun - (now.train_s - before),
         )
         if not said.finite:
             raise Diverged(f"the loss became {said.train_loss} in epoch {math.ceil(epoch)}")
-        better = val_accuracy > now.best_val_accuracy
+        better = val_accuracy > now.best_val_accuracy and alone is None
         if better:
             now = replace(now, best_epoch=epoch, best_val_accuracy=val_accuracy)
-        if better or keep == "last":
+        if better or (keep == "last" and alone is None):
             training.kept_weights = scored
         training.progress = replace(now, reports=place + 1)
         training.last_report = said

@@ -33,6 +33,7 @@ class TrialJob:
         keep: Whose weights are kept: those of the epoch with the ``best`` validation accuracy, or of the ``last``.
         steady_at: Report points at which the last steps are scored too, see ``Report.steady_accuracy``: where trials
             are compared.
+        steady_alone_at: Those of them at which nothing else is scored: no weights are kept from there.
     """
 
     key: str
@@ -43,6 +44,7 @@ class TrialJob:
     folder: Path
     keep: Keep = "best"
     steady_at: tuple[float, ...] = ()
+    steady_alone_at: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         whole = [point for point in self.report_at if point >= 1]
@@ -90,8 +92,8 @@ class Report:
         epoch: Epochs trained so far.
         train_loss: Mean over this epoch's images so far.
         train_accuracy: Share of this epoch's images so far, 0 to 1.
-        val_loss: Mean cross-entropy over the validation images.
-        val_accuracy: Share of the validation images, 0 to 1.
+        val_loss: Mean cross-entropy over the validation images; over the last steps where they alone are scored.
+        val_accuracy: Share of the validation images, 0 to 1; the same.
         train_s: Seconds of training so far, scoring left out.
         images: Images trained on so far.
         steady_accuracy: As ``val_accuracy``, over the last steps and not after the very last one; None where not asked
@@ -196,6 +198,7 @@ def run_trial(job: TrialJob, report: ReportTo) -> TrialResult:
         save=lambda state: durable.write_sealed(job.checkpoint, state),
         keep=job.keep,
         steady_at=job.steady_at,
+        steady_alone_at=job.steady_alone_at,
     )
     durable.write(job.weights, outcome.weights)
     return TrialResult(

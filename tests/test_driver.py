@@ -65,6 +65,7 @@ def test_the_last_steps_are_scored_at_the_rungs_and_the_end_of_trials_and_of_wha
     for key, job in asked.items():
         at = [*rungs, job.report_at[-1]]
         assert job.steady_at == tuple(point for point in job.report_at if point in at), key
+        assert job.steady_alone_at == tuple(point for point in job.steady_at if point < 1), key
     assert len(asked["trial-0000"].steady_at) > 1
 
 

@@ -87,7 +87,7 @@ def test_scoring_the_last_steps_changes_nothing_in_the_training(split: Split, ba
         assert plain.advance(epoch) is None
         found = steady.advance(epoch, steady=True)
         assert found is not None
-        assert 0 < found <= 1
+        assert 0 < found[1] <= 1
     for one, other in zip(weights_of(steady.net.model), weights_of(plain.net.model), strict=True):
         assert np.array_equal(one, other)
 
@@ -106,14 +106,14 @@ def test_each_of_the_last_moments_scores_its_share_of_the_images(split: Split, b
         )
         for place in range(4)
     ]
-    correct = 0.0
+    sums = np.zeros(2)
     for step, share in zip((26, 51, 76, 101), shares, strict=True):
         plain = Training(arch, spec, share)
         plain.advance(step / 101)
-        correct += plain.score()[1] * len(share.validation_labels)
+        sums += np.array(plain.score()[:2]) * len(share.validation_labels)
     steady = Training(arch, spec, split)
     assert steady.advance(0.01, steady=True) is not None  # a single moment
-    assert steady.advance(1.0, steady=True) == pytest.approx(correct / len(split.validation_labels))
+    assert steady.advance(1.0, steady=True) == pytest.approx(sums / len(split.validation_labels), rel=1e-5)
 
 
 def test_one_graph_serves_every_stretch_of_an_epoch(split: Split) -> None:
@@ -179,6 +179,32 @@ def test_a_resumed_training_is_the_uninterrupted_one(spec: TrainSpec, split: Spl
         assert [strip(report) for report in later] == [strip(report) for report in reports[place:]]
         assert outcome.weights == whole.weights
         assert outcome.progress.best_val_accuracy == whole.progress.best_val_accuracy
+
+
+def test_where_the_last_steps_alone_are_scored_nothing_else_is_and_no_weights_are_kept(split: Split) -> None:
+    from fmnist_sweep.train import Training, fit
+
+    points, spec = (0.5, 1.0, 2.0), TrainSpec(epochs=2, seed=5, batch_size=10)
+    found: list[list[Report]] = []
+    outcomes = []
+    for alone in ((), (0.5,)):
+        reports, states = list[Report](), list[bytes]()
+        training = Training(PLAIN, spec, split)
+        outcomes.append(
+            fit(training, points, reports.append, states.append, steady_at=(0.5, 2.0), steady_alone_at=alone)
+        )
+        found.append(reports)
+        resumed = Training(PLAIN, spec, split)
+        resumed.restore(states[0])
+        assert bool(resumed.kept_weights) is not bool(alone)
+        again = fit(resumed, points, lambda _: None, lambda _: None, steady_at=(0.5, 2.0), steady_alone_at=alone)
+        assert again.weights == outcomes[-1].weights
+    both, alone_ = found
+    assert both[0].val_accuracy != both[0].steady_accuracy == alone_[0].steady_accuracy == alone_[0].val_accuracy
+    assert both[0].val_loss != alone_[0].val_loss
+    assert [strip(report) for report in both[1:]] == [strip(report) for report in alone_[1:]]
+    assert outcomes[0].weights == outcomes[1].weights
+    assert outcomes[1].progress.best_epoch in (1.0, 2.0)
 
 
 def strip(report: Report) -> Report:
