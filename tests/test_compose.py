@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from fmnist_sweep.data import DataSource
+from mlflow_server.options import server_settings, values_of
 from tests.compose.processes import Processes
 from tests.compose.programs import ROOT, compose_program
 from tests.compose.records import Records
@@ -127,6 +128,26 @@ def test_the_number_of_workers_is_a_setting(settings: dict[str, str], tmp_path: 
         assert read["services"]["ray-worker"]["deploy"]["replicas"] == workers
     for file in (FILE, ROOT / "docs/compose.md", ROOT / "docs/operations.md", ROOT / "README.md"):
         assert "--scale ray-worker" not in file.read_text(encoding="utf-8")
+
+
+def test_who_may_reach_mlflow_under_which_name_is_a_setting(settings: dict[str, str], tmp_path: Path) -> None:
+    """Behind a proxy requests come under its name, which MLflow would refuse."""
+    team = {
+        "MLFLOW_ALLOWED_HOSTS": "mlflow.example.org,lab",
+        "MLFLOW_CORS_ORIGINS": "https://mlflow.example.org",
+        "MLFLOW_DEFAULT_PERMISSION": "EDIT",
+    }
+    for changes, hosts, origins, permission in (
+        ({}, "mlflow", (), "READ"),
+        (dict.fromkeys(team, ""), "mlflow", (), "READ"),
+        (team, "mlflow,mlflow.example.org,lab", ("https://mlflow.example.org",), "EDIT"),
+    ):
+        facts = json.loads(config(tmp_path, {**settings, **changes}).stdout)["services"]["mlflow"]
+        read = server_settings(values_of({}, facts["environment"]), with_users=True)
+        assert read.allowed_hosts == tuple(hosts.split(","))
+        assert read.cors_origins == origins
+        assert read.auth is not None
+        assert read.auth.default_permission == permission
 
 
 def test_driver_and_nodes_share_one_image(resolved: dict[str, Any]) -> None:
