@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import runpy
 import socket
 import subprocess
@@ -18,6 +19,8 @@ from tests.compose.stand_ins import POSTGRES, PYTHON
 
 PROJECT = "fmnist-compose-test"
 WORKERS = 2
+DOCKERFILES = [ROOT / "docker/sweep/Dockerfile", ROOT / "mlflow_server/Dockerfile"]
+PINNED = re.compile(r"[a-z]+:\d+\.\d+(\.\d+)?-[a-z-]+(@sha256:[0-9a-f]{64})?")  # the name of an image
 _CERTIFICATES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 
 
