@@ -115,9 +115,9 @@ class LiveTable:
 
     def _headline(self, state: StudyState) -> str:
         parts = [f"{tried(state)} of {self._target} trials tried"] if self._target else []
-        extras = [job for job in state.jobs.values() if job.kind != "trial"]
-        if any(job.state not in ENDED for job in extras):
-            parts.append(f"{sum(job.state in ENDED for job in extras)} of {len(extras)} other nets")
+        others = state.others()
+        if any(job.state not in ENDED for job in others):
+            parts.append(f"{sum(job.state in ENDED for job in others)} of {len(others)} other nets")
         leader = best_so_far(state)
         if leader is not None:
             parts.append(f"best {percent(leader.best)} ({called(leader)})")

@@ -163,6 +163,7 @@ class Driver:
                 self._record("kept", job.key)  # a driver may have been killed just before; what was dropped stays so
         self._drop()
         self._extras = self._twins.needed(extras, search=self._search)
+        self._tell_what_is_left()
         for job in self._unfinished():
             if job.state == "running" and not self._goes_on(job):
                 self._hold(job)
@@ -172,6 +173,12 @@ class Driver:
             if extra.key not in self.state.jobs:
                 whole = pruning.report_points(extra.train.epochs, ())
                 self._ask(extra.key, extra.kind, -1, extra.arch, extra.train, {}, whole)
+
+    def _tell_what_is_left(self) -> None:
+        """Records which nets beside the trials this run does not train, if that is news."""
+        left = {job.key for job in self.state.unfinished() if job.kind != "trial" and job.key not in self._extras}
+        if left != self.state.left:
+            self._record("left", "", self.state.seq, keys=sorted(left))
 
     def _unfinished(self) -> list[JobRecord]:
         """Jobs that this run has still to train."""
@@ -275,6 +282,7 @@ class Driver:
             self._queue.append(key)
         elif kind == "trial" and self.state.jobs[twin].kind != "trial" and twin not in self._extras:
             self._extras.add(twin)  # one of the lab's nets, which an earlier run may have left
+            self._tell_what_is_left()
             if self.state.jobs[twin].state not in ENDED:
                 self._queue.append(twin)
 

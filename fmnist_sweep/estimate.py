@@ -17,7 +17,7 @@ import numpy as np
 from fmnist_sweep import arithmetic, lab, space
 from fmnist_sweep.arch import ArchSpec, TrainSpec, fingerprint
 from fmnist_sweep.schema import SweepConfig
-from fmnist_sweep.state import JobRecord, StudyState
+from fmnist_sweep.state import ENDED, JobRecord, StudyState
 
 _MATRIX_FLOPS_PER_S = 1.49e11  # what ``Pace.probed`` finds on one core of that machine
 _ADDED_BYTES_PER_S = 2.38e10  # likewise
@@ -200,7 +200,7 @@ def seconds_left(state: StudyState, target: int, workers: int) -> float | None:
     """
     if not any(job.epoch for job in state.jobs.values() if job.kind != "trial" or target):
         return None
-    others = [job for job in state.unfinished() if job.kind != "trial" and not job.same_as]
+    others = [job for job in state.others() if job.state not in ENDED and not job.same_as]
     seconds = 0.0
     if others:
         paces = Paces(job for job in state.jobs.values() if job.kind != "trial" or target)

@@ -106,6 +106,7 @@ class StudyState:
         storage: Address of Optuna's storage in the last run, without a password; "" for the one under home, None where
             the release of that run did not record it.
         flat: The patience that the search had and the trials there were, each time that it went flat.
+        left: Jobs that are no trials and that the last run leaves as they are, as nobody has asked it for them.
     """
 
     study: dict[str, Any] = field(default_factory=dict)
@@ -122,6 +123,7 @@ class StudyState:
     target: int = 0
     storage: str | None = None
     flat: set[tuple[int, int]] = field(default_factory=set)
+    left: frozenset[str] = frozenset()
     _last_time: float = 0.0
 
     @classmethod
@@ -149,6 +151,8 @@ class StudyState:
             self.views.update(event.body)
         elif event.kind == "flat":
             self.flat.add((event.body["patience"], event.place))
+        elif event.kind == "left":
+            self.left = frozenset(event.body["keys"])
         elif event.kind == "opened":
             self.openings += 1
         elif event.kind in _FACTS:
@@ -165,6 +169,10 @@ class StudyState:
     def trials(self, *states: JobState) -> list[JobRecord]:
         """The trials, all or those in the given states."""
         return [job for job in self.of_kind("trial") if not states or job.state in states]
+
+    def others(self) -> list[JobRecord]:
+        """The jobs beside the trials, without those that the last run leaves as they are."""
+        return [job for job in self.jobs.values() if job.kind != "trial" and job.key not in self.left]
 
     def ranked(self) -> list[JobRecord]:
         """Complete trials, best validation accuracy first, the earlier one first where equal."""

@@ -91,11 +91,15 @@ def test_a_search_leaves_finals_and_lab_nets_that_nobody_asks_for_as_they_are(pl
     assert place.drive(6, extras=[cnn3]) == "done"
     after = place.state
     assert after.jobs["lab-cnn3"].state == "complete"
+    assert after.left == {job.key for job in left} - {"lab-cnn3"}
+    assert {job.key for job in after.others()} == {"lab-cnn1", "lab-cnn3", final.key} - after.left
     assert [after.jobs[job.key] for job in left if job.key != "lab-cnn3"] == [
         job for job in left if job.key != "lab-cnn3"
     ]
     assert place.drive(6, extras=[final], search=False) == "done"
     assert place.state.jobs[final.key].state == "complete"
+    assert final.key not in place.state.left
+    assert {job.key for job in place.state.unfinished()} == place.state.left
 
 
 def test_a_trial_that_is_a_lab_net_which_an_earlier_run_left_has_it_trained(tmp_path: Path) -> None:
@@ -108,6 +112,7 @@ def test_a_trial_that_is_a_lab_net_which_an_earlier_run_left_has_it_trained(tmp_
     assert [job.key for job in other.state.unfinished()] == ["lab-twin"]
     assert other.drive(12) == "done"
     assert other.state.jobs["lab-twin"].state == "complete"
+    assert not other.state.left  # though at first it was
     assert not other.state.unfinished()
 
 

@@ -94,6 +94,8 @@ def test_the_time_left_counts_the_nets_beside_the_trials_and_scoring() -> None:
     assert estimate.seconds_left(state, 0, 1) == pytest.approx(10.0 * 2 + 10.0 * 4)
     assert estimate.seconds_left(state, 0, 2) == pytest.approx(30.0)
     assert estimate.seconds_left(state, 50, 2) is None  # no trial has a pace yet
+    state.left = frozenset({waiting.key})  # for another run
+    assert estimate.seconds_left(state, 0, 1) == pytest.approx(10.0 * 2)
     state.jobs = {waiting.key: waiting}
     assert estimate.seconds_left(state, 0, 1) is None
 

@@ -104,6 +104,20 @@ def test_the_time_left_is_that_of_all_that_were_seen_at_work() -> None:
         table.close()
 
 
+def test_nets_that_the_run_leaves_to_another_are_not_counted() -> None:
+    told = story(0)
+    ((arch, train, drawn),) = proposals(1, 6)
+    for key in ("final-a-seed1", "final-a-seed2"):
+        told.ask(key, "final", -1, arch, train, drawn, (5.0,))
+    table = LiveTable(Console(file=io.StringIO()), 50)
+    table.close()
+    assert "5 of 7 other nets" in table._headline(told.state)
+    told.tell("left", "", told.state.seq, keys=["final-a-seed1"])
+    assert "5 of 6 other nets" in table._headline(told.state)
+    told.tell("left", "", told.state.seq, keys=["final-a-seed1", "final-a-seed2"])
+    assert "other nets" not in table._headline(told.state)
+
+
 def test_a_net_shows_at_a_rung_what_it_is_compared_by() -> None:
     told = story(0)
     ((arch, train, drawn),) = proposals(1, 6)
