@@ -13,6 +13,7 @@ from fmnist_sweep import config
 from fmnist_sweep.errors import UsageError
 from fmnist_sweep.proposers import Past, Proposal, Proposer, Task, make
 from fmnist_sweep.proposers.base import Standing
+from fmnist_sweep.proposers.curves import CurveProposer
 from fmnist_sweep.schema import Sampler
 from tests.stand_ins import CLASSES, SHAPE, proposals, reports_of, task
 
@@ -187,6 +188,31 @@ def test_what_few_draws_come_to_is_found(sampler: Sampler) -> None:
 
     for seed in range(40):
         assert isinstance(make(replace(wide(sampler), seed=seed)).ask([], excess), Proposal)
+
+
+@pytest.mark.parametrize(("share", "least"), [(1, 400), (20, 200), (500, 1)])
+def test_under_tight_limits_a_model_still_has_many_to_choose_from(
+    monkeypatch: pytest.MonkeyPatch, share: int, least: int
+) -> None:
+    """One net in ``share`` is within the limits."""
+    sweeping = Sweeping(make(wide("gp")))
+    sweeping.go_on(10)
+    among: list[Proposal] = []
+    order = CurveProposer._order
+
+    def noting(self: CurveProposer, taught: Any, pending: Any, candidates: Sequence[Proposal]) -> list[int]:
+        among.extend(candidates)
+        return order(self, taught, pending, candidates)
+
+    monkeypatch.setattr(CurveProposer, "_order", noting)
+
+    def excess(proposal: Proposal) -> float:
+        return float(int(proposal.fingerprint[:8], 16) % share != 0)
+
+    found = sweeping.proposer.ask(sweeping.past, excess)
+    assert len(among) >= least
+    assert all(excess(it) <= 0 for it in among)
+    assert found in among
 
 
 def test_a_model_learns_where_nets_do_not_fit_the_machine() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import special
@@ -15,7 +15,8 @@ from fmnist_sweep.proposers.base import Excess, Past, Proposal, Task, telling
 from fmnist_sweep.proposers.draws import Draws, drawn, fresh
 from fmnist_sweep.proposers.features import features
 
-_DRAWS = 400  # candidates at random
+_DRAWS = 400  # candidates at random, those over the limits counted
+_FEW, _MOST_DRAWS = 200, 4_000  # so many within them at least, if so many draws bring them
 _BEST, _LIKE_BEST = 5, 40  # so many of the best trials, and candidates that are like each
 _TRIES = 80  # random draws for one that is new, and unlike the earlier
 _TOLD = 80  # trials that the model is told of at most; its time grows with their cube
@@ -39,19 +40,22 @@ class CurveProposer:
     def ask(self, past: Sequence[Past], excess: Excess) -> Proposal | None:
         """See ``Proposer``; until ``startup_trials`` trials have reported, a quick net most unlike the earlier."""
         known = {self._print_of(number, earlier.proposal) for number, earlier in enumerate(past)}
-        fits = _fitting(past)
+        of_memory = _fitting(past)
+
+        def fits(proposal: Proposal) -> bool:
+            return excess(proposal) <= 0 and of_memory(proposal)
 
         def valid(proposal: Proposal) -> bool:
-            return excess(proposal) <= 0 and fits(proposal) and proposal.fingerprint not in known
+            return fits(proposal) and proposal.fingerprint not in known
 
         taught = [it for it in past if _teaches(it)]
         if len(taught) >= self._task.config.study.startup_trials:
             pending = [it for it in past if it.standing == "running" and not it.scores]
-            candidates = list(self._candidates(taught, len(past)))
+            candidates = self._candidates(taught, len(past), fits)
             with threadpool_limits(1):  # the cores are the workers', and one thread always adds up in the same order
                 told = [taught[place] for place in telling(taught, _TOLD)]
-                order = self._order(told, pending[-_TOLD:], candidates)
-            found = next((candidates[place] for place in order if valid(candidates[place])), None)
+                order = self._order(told, pending[-_TOLD:], candidates) if candidates else []
+            found = next((candidates[place] for place in order if candidates[place].fingerprint not in known), None)
             if found is not None:
                 return found
         draws = [drawn(self._task, Draws(f"{self._task.seed}-{len(past)}-new-{turn}")) for turn in range(_TRIES)]
@@ -66,16 +70,20 @@ class CurveProposer:
             known = self._prints[number] = (proposal, proposal.fingerprint)
         return known[1]
 
-    def _candidates(self, taught: Sequence[Past], number: int) -> Iterator[Proposal]:
-        """Random draws, and nets that have most values of one of the best trials."""
+    def _candidates(self, taught: Sequence[Past], number: int, fits: Callable[[Proposal], bool]) -> list[Proposal]:
+        """Random draws, and nets that have most values of one of the best trials; of both those that fit."""
         seed = f"{self._task.seed}-{number}"
-        for turn in range(_DRAWS):
-            yield drawn(self._task, Draws(f"{seed}-{turn}"))
+        found: list[Proposal] = []
+        for turn in range(_MOST_DRAWS):
+            if turn >= _DRAWS and len(found) >= _FEW:
+                break
+            found += filter(fits, [drawn(self._task, Draws(f"{seed}-{turn}"))])
         sound = [it for it in taught if it.scores and it.value != 0.0]
         best = sorted(sound, key=lambda it: (len(it.scores), it.scores[-1]), reverse=True)
         for rank, earlier in enumerate(best[:_BEST]):
-            for turn in range(_LIKE_BEST):
-                yield drawn(self._task, Draws(f"{seed}-{rank}-{turn}", earlier.proposal.drawn))
+            alike = (Draws(f"{seed}-{rank}-{turn}", earlier.proposal.drawn) for turn in range(_LIKE_BEST))
+            found += filter(fits, (drawn(self._task, it) for it in alike))
+        return found
 
     def _order(self, taught: Sequence[Past], pending: Sequence[Past], candidates: Sequence[Proposal]) -> list[int]:
         """The candidates' places, the most promising first."""
