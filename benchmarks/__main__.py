@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks import processes  # noqa: F401  before TensorFlow's settings are chosen, which are not for peers
 from benchmarks.options import RESULTS, Options
 from benchmarks.record import Record
 from benchmarks.tables import publish

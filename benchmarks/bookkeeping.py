@@ -24,7 +24,7 @@ from fmnist_sweep.errors import FatalError
 from fmnist_sweep.executors.inline import InlineExecutor
 from fmnist_sweep.home import Home
 from fmnist_sweep.ledger import Event, Ledger
-from fmnist_sweep.proposers import Past, Proposal, Proposer, Task, Wait
+from fmnist_sweep.proposers import Judge, Past, Proposal, Proposer, Task, Wait
 from fmnist_sweep.proposers.base import Excess
 from fmnist_sweep.schema import SweepConfig
 from fmnist_sweep.settings import Settings
@@ -129,6 +129,27 @@ class _TimedProposer:
         return proposal
 
 
+class _TimedJudge(_TimedProposer):
+    """One that says who trains on, too; the driver asks it if it can."""
+
+    def __init__(self, judge: Judge, proposer: Proposer, watch: Stopwatch, drain: Callable[[], None]) -> None:
+        super().__init__(proposer, watch, drain)
+        self._judge = judge
+
+    def worth(self, past: Sequence[Past], places: Sequence[int]) -> list[float]:
+        since = _now()
+        found = self._judge.worth(past, places)
+        self._watch.add(PROPOSER, since)
+        return found
+
+
+def timed(proposer: Proposer, watch: Stopwatch, drain: Callable[[], None]) -> Proposer:
+    """The proposer with its time booked; a judge stays one."""
+    if isinstance(proposer, Judge):
+        return _TimedJudge(proposer, proposer, watch, drain)
+    return _TimedProposer(proposer, watch, drain)
+
+
 class _TimedView:
     def __init__(self, view: View, watch: Stopwatch) -> None:
         self._view, self._watch = view, watch
@@ -180,7 +201,7 @@ def measure(
             task=task,
             data=data,
             folder=home.study(_NAME),
-            proposer=_TimedProposer(proposers.make(task), watch, lambda: _drain(mirrors)),
+            proposer=timed(proposers.make(task), watch, lambda: _drain(mirrors)),
             executor=executor,
             watch=_progress(say, target),
         )

@@ -59,12 +59,10 @@ class Scores:
 
     Attributes:
         points: The report points, in epochs.
-        plain: Validation accuracy, shape (curves, points).
-        standing: What trials are compared by, see ``Report.standing``, of the same shape.
+        standing: What trials are compared by, see ``Report.standing``, shape (curves, points).
     """
 
     points: tuple[float, ...]
-    plain: Floats
     standing: Floats
 
     @classmethod
@@ -72,7 +70,6 @@ class Scores:
         """Of curves with the same report points."""
         return cls(
             tuple(report.epoch for report in curves[0].reports),
-            np.array([[report.val_accuracy for report in curve.reports] for curve in curves]),
             np.array([[report.standing for report in curve.reports] for curve in curves]),
         )
 

@@ -135,29 +135,17 @@ def _correlations(scores: curves.Scores) -> Table:
     upper = curves.better_half(end)
     rows = []
     for place, point in enumerate(scores.points[:-1]):
-        plain, early = scores.plain[:, place], scores.standing[:, place]
+        early = scores.standing[:, place]
         recalled = (f"{curves.recall(early, end, count)}/{count}" for count in (1, 3, 5))
-        pairs = ((plain, end), (early, end), (plain[upper], end[upper]), (early[upper], end[upper]))
-        cells = [curves.correlation(*pair).text() for pair in pairs]
+        cells = [curves.correlation(*pair).text() for pair in ((early, end), (early[upper], end[upper]))]
         rows.append((f"{point:g}", f"{100 * point / scores.points[-1]:.1f} %", *cells, *recalled))
     return Table(
         f"What {len(end)} configurations' beginnings say of their ends",
-        (
-            "epochs",
-            "of full cost",
-            "last step",
-            "last steps",
-            "last step, better half",
-            "last steps, better half",
-            "best 1",
-            "best 3",
-            "best 5",
-        ),
+        ("epochs", "of full cost", "among all", "among the better half", "best 1", "best 3", "best 5"),
         tuple(rows),
-        "Spearman's correlation with the accuracy over the last steps of full training, of that after the last step "
-        "before the point and of that over the last steps there, by which trials are compared; among all, and among "
-        "the better half in the end. best k: how many of the k that are best in the end are in the best third at that "
-        "point by the last steps.",
+        "Spearman's correlation of the accuracy over the last steps before the point, by which trials are compared, "
+        "with that over the last steps of full training; among all, and among the better half in the end. best k: how "
+        "many of the k that are best in the end are in the best third at that point.",
     )
 
 

@@ -93,11 +93,16 @@ def growths(seconds: Windows, sort: str) -> dict[str, float]:
         seconds: See ``Stopwatch.per_trial``.
         sort: ``wall`` or ``cpu``.
     """
-    first, *_, last = seconds.values()
+    first, *_, last = _in_order(seconds).values()
     both = [what for what in first if what in last]
     return {"all": _whole(last, sort) / _whole(first, sort)} | {
         what: last[what][sort] / first[what][sort] for what in both
     }
+
+
+def _in_order(seconds: Windows) -> Windows:
+    """By trial; a record has names in the alphabet's order."""
+    return {at: seconds[at] for at in sorted(seconds, key=int)}
 
 
 def _starts(helps: Sequence[float], steps: Sequence[Found]) -> Table:
@@ -147,7 +152,7 @@ def _shares(studied: Mapping[str, Found]) -> Table:
 
 
 def _books(books: Found) -> Table:
-    seconds = books["seconds"]
+    seconds = _in_order(books["seconds"])
     wall, cpu = growths(seconds, "wall"), growths(seconds, "cpu")
     rows = []
     for what in wall:
@@ -161,7 +166,8 @@ def _books(books: Found) -> Table:
         "Bookkeeping: milliseconds a trial, by the clock and of the processor",
         ("what", *at, "growth", *(f"CPU {one}" for one in at), "growth of CPU"),
         tuple(rows),
-        f"The default sweep with a trainer that takes no time; TPE, ledger, MLflow and Optuna in local SQLite; means "
+        f"The default sweep with a trainer that takes no time; its own sampler, ledger, MLflow and Optuna in local "
+        f"SQLite; means "
         f"of {2 * bookkeeping.HALF_WINDOW} trials around each, driver and views measured apart. {books['trials']} "
         f"trials and {books['events']:,} events took {clock(books['wall_s'])}.",
     )

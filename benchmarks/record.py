@@ -15,7 +15,8 @@ from benchmarks import machine
 class Record:
     """The measurements of one benchmark.
 
-    A file of other settings, another machine or other versions is put aside, and never mixed with new measurements.
+    A file of other settings, another machine or other versions is put aside, with the benchmark's folder beside it, and
+    never mixed with new measurements.
 
     Args:
         path: The file.
@@ -31,7 +32,10 @@ class Record:
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = list(read_lines(path))
         if lines and (fresh or lines[0] != self.head):
-            path.rename(path.with_name(f"{path.stem}-until-{time.strftime('%Y%m%d-%H%M%S')}{path.suffix}"))
+            aside = f"{path.stem}-until-{time.strftime('%Y%m%d-%H%M%S')}"
+            for old in (path, path.with_suffix("")):  # what was trained there would be taken for new
+                if old.exists():
+                    old.rename(old.with_name(f"{aside}{old.suffix}"))
             lines = []
         if not lines:
             path.unlink(missing_ok=True)

@@ -140,8 +140,15 @@ def _peer(
 ) -> Side:
     trials = options.peer_trials or chosen["trials"]
     task = PeerTask.of(data, trials=trials, epochs=chosen["epochs"], seed=seed)
-    key, place = _named(f"{name}, {trials} trials", seed, ", seed "), folder / _named(name, seed, "-seed")
-    return record.once(key, lambda: peer(name, task, place, options.peer_limit_s))
+    key, place, limit_s = (
+        _named(f"{name}, {trials} trials", seed, ", seed "),
+        folder / _named(name, seed, "-seed"),
+        options.peer_limit_s,
+    )
+    known = record.known(key)
+    if known is not None and known["stopped"] and (limit_s is None or limit_s > known["wall_s"]):
+        return record.add(key, peer(name, task, place, limit_s))  # it has more time now
+    return record.once(key, lambda: peer(name, task, place, limit_s))
 
 
 def peer(name: str, task: PeerTask, folder: Path, limit_s: float | None) -> Side:
@@ -191,9 +198,10 @@ def of_peer(trials: Sequence[PeerTrial], wall_s: float, ended: Sequence[float], 
         UsageError: It ended no trial in its time.
     """
     complete = [trial for trial in trials if trial.state == "complete"]
-    if not complete:
+    scored = [trial for trial in trials if trial.state in ("complete", "short")]
+    if not scored:
         raise UsageError("a peer ended no trial in its time; valid: a longer --peer-limit, or none")
-    best = max(complete, key=lambda trial: trial.val_accuracy)
+    best = max(scored, key=lambda trial: trial.val_accuracy)
     train_s = sum(trial.train_s for trial in trials)
     score_s = sum(trial.score_s for trial in trials)
     return {

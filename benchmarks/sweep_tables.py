@@ -33,7 +33,8 @@ def summed_up(sides: Mapping[str, Sequence[Side]], ours: str, chosen: Mapping[st
             f"side. {ours}: `run` without the lab's nets, from the command to its end, storage and MLflow included. "
             "optuna: TPE and median pruner, Keras' fit, MLflow's Keras autologging as it comes, in one process with "
             "all threads. keras-tuner: its tuners with Keras' fit, one process, all threads; a net that Hyperband "
-            "takes on to its next round is another trial, and goes on from its weights."
+            "takes on to its next round is another trial, and goes on from its weights. Peers have TensorFlow as it "
+            "comes: with oneDNN's kernels where it chooses them by itself."
         ),
         figures={"sides": {name: [dict(side) for side in own] for name, own in sides.items()}},
         tables=(*([_together(sides, ours)] if studies > 1 else []), *tables),
@@ -71,7 +72,8 @@ def _together(sides: Mapping[str, Sequence[Side]], ours: str) -> Table:
         mean_s = float(np.mean([side["wall_s"] for side in studies]))
         between = "" if name == ours else f"{geometric_mean(found):.2f} ({min(found):.2f} to {max(found):.2f})"
         champions = f"{_mean(means)} ({100 * min(means):.2f} to {100 * max(means):.2f})"
-        rows.append((name, f"{len(studies)}", clock(mean_s), between, champions))
+        stopped = " (some stopped)" if any(side.get("stopped") for side in studies) else ""
+        rows.append((f"{name}{stopped}", f"{len(studies)}", clock(mean_s), between, champions))
     return Table(
         "All studies",
         ("side", "studies", "mean time", f"s a trial / {ours}", "champions retrained, last steps"),

@@ -57,7 +57,7 @@ def train(
     """Trains ``jobs`` in their order, as many at a time as there are workers.
 
     Args:
-        jobs: What to train; their folders hold checkpoints, as in a study.
+        jobs: What to train, each from its beginning: a worker reports no point that another has reported.
         log: Where the workers' libraries print.
         workers: At a time; as many as the product would use, unless told.
         enough: Asked after each report; when it says so, all workers are ended.
@@ -69,6 +69,9 @@ def train(
     log.parent.mkdir(parents=True, exist_ok=True)
     executor = LocalExecutor(workers or auto_workers(), log=log)
     heard = {job.key: Heard() for job in jobs}
+    checkpoints = {job.key: job.checkpoint for job in jobs}
+    for checkpoint in checkpoints.values():
+        checkpoint.unlink(missing_ok=True)
     waiting, running = list(jobs), set[str]()
     try:
         while waiting or running:
@@ -79,6 +82,7 @@ def train(
                 _take(happening, heard[happening.key], executor)
                 if isinstance(happening, Finished):
                     running.discard(happening.key)
+                    checkpoints[happening.key].unlink(missing_ok=True)
                     ended(happening.key, heard[happening.key])
                 if enough(heard):
                     return heard

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,16 +26,21 @@ from benchmarks import (
     shares,
     startup,
     throughput,
+    workers,
 )
 from benchmarks.figures import Difference, Spread, clock, geometric_mean, slope
 from benchmarks.options import Options
 from benchmarks.record import Record, append_line, read_lines
 from benchmarks.tables import Result, Table, publish
 from benchmarks.workers import Heard
+from fmnist_sweep import config as sweeps
+from fmnist_sweep import kernels, proposers
+from fmnist_sweep.arch import ArchSpec, TrainSpec
 from fmnist_sweep.data import FASHION_MNIST, DataSource
 from fmnist_sweep.errors import FatalError
 from fmnist_sweep.ledger import Event
-from fmnist_sweep.trial import Report
+from fmnist_sweep.proposers import Judge, Task
+from fmnist_sweep.trial import Report, TrialJob
 
 SHAPE, CLASSES = FASHION_MNIST.image_shape, len(FASHION_MNIST.class_names)
 
@@ -56,8 +64,11 @@ def test_a_measurement_is_made_once_and_survives_a_torn_line(tmp_path: Path) -> 
 def test_measurements_of_other_settings_are_put_aside(tmp_path: Path) -> None:
     path = tmp_path / "throughput.jsonl"
     Record(path, {"epochs": 1}).add("a", {"s": 1.0})
+    (tmp_path / "throughput" / "home").mkdir(parents=True)  # a study in it would be taken for a new one
     assert Record(path, {"epochs": 2}).known("a") is None
+    assert not (tmp_path / "throughput").exists()
     (aside,) = tmp_path.glob("throughput-until-*.jsonl")
+    assert (aside.with_suffix("") / "home").is_dir()
     assert [line.get("key") for line in read_lines(aside)] == [None, "a"]
     assert Record(path, {"epochs": 2}, fresh=True).known("a") is None
 
@@ -237,8 +248,19 @@ def test_growth_is_of_the_whole_without_counting_the_proposer_twice() -> None:
         spent = {bookkeeping.DRIVER: driver, bookkeeping.PROPOSER: proposer, "MLflow": view}
         return {what: {"wall": seconds} for what, seconds in spent.items()}
 
-    found = overhead.growths({"50": window(1, 0.5, 1), "2000": window(5, 4, 1)}, "wall")
+    found = overhead.growths({"2000": window(5, 4, 1), "50": window(1, 0.5, 1)}, "wall")  # as a record has them
     assert found == {"all": 3.0, bookkeeping.DRIVER: 5.0, bookkeeping.PROPOSER: 8.0, "MLflow": 1.0}
+
+
+def test_a_timed_proposer_judges_where_the_products_does() -> None:
+    default = Task(sweeps.load("default")[1], FASHION_MNIST.image_shape, len(FASHION_MNIST.class_names), 0)
+    watch = bookkeeping.Stopwatch([])
+    judge = bookkeeping.timed(proposers.make(default), watch, lambda: None)
+    assert isinstance(judge, Judge)
+    assert judge.worth([], []) == []
+    study = default.config.study.model_copy(update={"sampler": "tpe"})
+    other = replace(default, config=default.config.model_copy(update={"study": study}))
+    assert not isinstance(bookkeeping.timed(proposers.make(other), watch, lambda: None), Judge)
 
 
 # --- calibration on real trainings
@@ -298,6 +320,32 @@ def test_bookkeeping_is_timed_with_the_real_views(tmp_path: Path, source: DataSo
         assert {bookkeeping.DRIVER, bookkeeping.PROPOSER, "MLflow", "Optuna's storage"} == of.keys()
         assert all(spent["cpu"] > 0 and spent["wall"] > 0 for spent in of.values())
         assert of[bookkeeping.PROPOSER]["wall"] < of[bookkeeping.DRIVER]["wall"]
+
+
+@pytest.mark.slow
+def test_a_net_is_trained_from_its_beginning_each_time(tmp_path: Path, source: DataSource) -> None:
+    """An interrupted benchmark would hear of its last report alone, and those before are figures too."""
+    data = images.prepared(Options(out=tmp_path, data_dir=source.folder), 320)
+    job = TrialJob("net", ArchSpec(SHAPE, CLASSES), TrainSpec(epochs=1), (0.5, 1.0), data, tmp_path / "net")
+    for _ in range(2):
+        heard = workers.train([job], log=tmp_path / "log", workers=1, enough=lambda all_: all_["net"].epoch == 1)
+        assert [report.epoch for report in heard["net"].reports] == [0.5, 1.0]
+    assert workers.train([job], log=tmp_path / "log", workers=1)["net"].result is not None
+    assert not job.checkpoint.exists()
+
+
+def test_a_peer_has_tensorflow_as_it_comes() -> None:
+    """Whatever the benchmark chooses for its own process."""
+    program = (
+        "from benchmarks import __main__\n"
+        "from fmnist_sweep import kernels\n"
+        "kernels.choose()\n"
+        "from benchmarks import processes\n"
+        "print(kernels.ONEDNN in processes._GIVEN)"
+    )
+    plain = {name: value for name, value in os.environ.items() if name != kernels.ONEDNN}
+    told = subprocess.run([sys.executable, "-c", program], env=plain, capture_output=True, text=True, check=True)
+    assert told.stdout == "False\n"
 
 
 def test_a_process_is_ended_when_its_time_is_over(tmp_path: Path) -> None:

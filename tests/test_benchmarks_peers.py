@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import keras_tuner
@@ -12,12 +13,14 @@ import optuna
 import pytest
 
 from benchmarks import sweep
+from benchmarks.options import Options
 from benchmarks.peers import keras_tuner_fit, natural, optuna_fit
 from benchmarks.peers.task import PeerTrial, sampled
+from benchmarks.record import Record
 from benchmarks.sweep_tables import best_after, summed_up
 from fmnist_sweep import config, lab, model, space
 from fmnist_sweep.arch import ArchSpec, BlockSpec
-from fmnist_sweep.data import FASHION_MNIST
+from fmnist_sweep.data import FASHION_MNIST, PreparedData
 from fmnist_sweep.errors import UsageError
 
 SHAPE, CLASSES = FASHION_MNIST.image_shape, len(FASHION_MNIST.class_names)
@@ -116,6 +119,9 @@ def test_a_peers_time_is_that_of_its_sessions_without_the_pauses() -> None:
 
 def test_a_peers_side_counts_what_was_run_and_says_what_is_extrapolated() -> None:
     trials = [_trial(0, 10, 0.8), _trial(10, 20, 0.9, "pruned"), _trial(20, 30, 0.85, filters=16)]
+    short = _trial(0, 10, 0.86, "short")
+    led = sweep.of_peer([*trials, short], 33.0, [11.0, 21.0, 31.0, 32.0], stopped=False)
+    assert (led["complete"], led["champion"]["val_accuracy"]) == (2, 0.86)  # put forward, though not trained in full
     side = sweep.of_peer(trials, 33.0, [11.0, 21.0, 31.0], stopped=True)
     assert (side["trials"], side["complete"], side["configurations"], side["epochs"]) == (3, 2, 2, 3)
     assert side["champion"]["val_accuracy"] == 0.85  # what was pruned is no champion
@@ -147,3 +153,17 @@ def test_of_several_studies_a_side_each_is_told_and_compared_with_that_of_its_se
     assert [row[7] for row in times.rows] == ["1.00", "1.00", "2.00", "8.00"]
     assert [row[2] for row in champions.rows] == ["85.00", "87.00", "85.00", "85.00"]
     assert "2 studies of each side" in result.about
+
+
+@pytest.mark.parametrize(("limit_s", "goes_on"), [(20.0, False), (60.0, True), (None, True)])
+def test_a_peer_that_was_stopped_goes_on_once_it_has_more_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit_s: float | None, goes_on: bool
+) -> None:
+    monkeypatch.setattr(sweep, "peer", lambda *_: {"wall_s": 50.0, "stopped": False})
+    record = Record(tmp_path / "sweep.jsonl", {})
+    record.add("optuna, 50 trials", {"wall_s": 30.0, "stopped": True})
+    data = PreparedData(tmp_path / "i", tmp_path / "l", SHAPE, FASHION_MNIST.class_names, "")
+    options, chosen = Options(out=tmp_path, peer_limit_s=limit_s), {"trials": 50, "epochs": 5}
+    found = sweep._peer("optuna", options, chosen, data, tmp_path, 0, record)
+    assert found["stopped"] is not goes_on
+    assert record.known("optuna, 50 trials") == found

@@ -47,6 +47,7 @@ class _Noted(keras_tuner.Tuner):  # type: ignore[misc]
     """Says of each trial that it has ended; KerasTuner has these two methods for such uses."""
 
     folder: Path
+    epochs: int
 
     def on_trial_begin(self, trial: Any) -> None:
         super().on_trial_begin(trial)
@@ -55,7 +56,8 @@ class _Noted(keras_tuner.Tuner):  # type: ignore[misc]
 
     def on_trial_end(self, trial: Any) -> None:
         super().on_trial_end(trial)
-        state = "complete" if trial.status == "COMPLETED" else "failed"
+        whole = trial.hyperparameters.values.get("tuner/epochs", self.epochs) == self.epochs  # Hyperband's early rounds
+        state = "failed" if trial.status != "COMPLETED" else "complete" if whole else "short"
         tell(
             self.folder,
             PeerTrial.of(sampled(Suggest(trial.hyperparameters)), self._began, time.time(), state, Clock.epochs),
@@ -78,8 +80,9 @@ def main(folder: Path, name: str) -> None:
     """Runs the task's trials."""
     task = PeerTask.read(folder)
     images = task.load()
-    _Noted.folder = folder
-    common = {"objective": "val_accuracy", "directory": str(folder), "project_name": name, "seed": task.seed}
+    _Noted.folder, _Noted.epochs = folder, task.epochs
+    seed = task.seed + 1  # 0 would be none for KerasTuner
+    common = {"objective": "val_accuracy", "directory": str(folder), "project_name": name, "seed": seed}
     if name == "hyperband":
         tuner = _Hyperband(build, max_epochs=task.epochs, factor=3, hyperband_iterations=100, **common)
         tuner.oracle.max_trials = task.trials  # Hyperband itself knows iterations alone; these go on until then

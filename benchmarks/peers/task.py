@@ -87,7 +87,7 @@ class PeerTrial:
         epochs: Trained in this trial.
         train_s: Seconds of that training.
         score_s: Seconds of validation after the epochs.
-        state: ``complete`` or ``pruned``.
+        state: ``complete``, ``pruned``, ``failed``, or ``short`` where the tool means no full training by it.
         val_accuracy: The best of its epochs, 0 to 1.
         arch: The net, as ``ArchSpec.to_dict`` has it.
     """
