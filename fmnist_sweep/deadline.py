@@ -13,6 +13,8 @@ from fmnist_sweep.estimate import START_S, Paces
 from fmnist_sweep.schema import SweepConfig
 from fmnist_sweep.state import StudyState
 
+_LOOK_AGAIN_S = 2.0
+
 
 class Deadline:
     """The end of a study's time. Its last part is for the trials that are to be trained in full: see ``closing``.
@@ -29,7 +31,7 @@ class Deadline:
     def __init__(self, timeout_s: float | None, spent_s: float, config: SweepConfig) -> None:
         self._at = None if timeout_s is None else time.monotonic() + timeout_s - spent_s
         self._config = config
-        self._look_at = 0
+        self._look_at, self._look_after = 0, -math.inf
         self.closing = False
 
     @property
@@ -47,10 +49,12 @@ class Deadline:
         """
         if self._at is None or self.closing:
             return self.closing
-        trials = len(state.trials())
-        if trials >= self._look_at:
-            self.closing = time.monotonic() + closing_s(state, self._config, workers, extras) >= self._at
+        trials, begun = len(state.trials()), time.monotonic()
+        if trials >= self._look_at or begun >= self._look_after:
+            self.closing = begun + closing_s(state, self._config, workers, extras) >= self._at
             self._look_at = math.ceil(1.001 * trials)  # it takes going through all trials
+            now = time.monotonic()
+            self._look_after = now + max(_LOOK_AGAIN_S, 100 * (now - begun))
         return self.closing
 
 

@@ -102,7 +102,7 @@ class LiveTable:
         table.add_column("epoch", justify="right", no_wrap=True)
         table.add_column("accuracy", justify="right", no_wrap=True)
         table.add_column("left", justify="right", no_wrap=True)
-        running = [job for job in state.jobs.values() if job.state == "running"]
+        running = [job for job in state.jobs.values() if job.state == "running" and not job.paused]
         self._workers = max(self._workers, len(running))
         room = max(self._console.height - _LINES_BESIDE, 1)
         for job in running[:room]:
@@ -136,8 +136,9 @@ def tried(state: StudyState) -> int:
 
 
 def best_so_far(state: StudyState) -> JobRecord | None:
-    """The trial with the best validation accuracy yet, trained in full or not."""
-    return max((job for job in state.trials() if job.best is not None), key=lambda job: job.best or 0.0, default=None)
+    """The sound trial with the best validation accuracy yet, trained in full or not."""
+    scored = (job for job in state.trials() if job.best is not None and job.state != "failed")
+    return max(scored, key=lambda job: job.best or 0.0, default=None)
 
 
 def news(state: StudyState, event: Event | None, target: int) -> str:
@@ -157,7 +158,7 @@ def news(state: StudyState, event: Event | None, target: int) -> str:
         "pruned": f"pruned at epoch {job.epoch:g}  ",
         "failed": f"FAILED: {job.reason}  ",
     }[job.state]
-    if job.same_as:
+    if job.same_as and job.state != "failed":
         how = f"the same net as {job.same_as}  "
     if job.state == "pruned" and event.kind == "ended" and job.attempts and "set aside" in job.reason:
         return ""  # that it was set aside has been told

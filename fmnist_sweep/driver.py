@@ -8,7 +8,7 @@ where the last one was.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, Literal, NoReturn
@@ -129,6 +129,7 @@ class Driver:
                 self._take(happening)
             self._end_hung()
             self._watch(self.state, None)
+        self._record_paused(key for key in self._queue if self.state.jobs[key].state == "running")
         if self._stopping() is not Stopping.NO:
             return "interrupted"
         if not search:
@@ -164,6 +165,8 @@ class Driver:
         self._drop()
         self._extras = self._twins.needed(extras, search=self._search)
         self._tell_what_is_left()
+        # A driver that was killed could not say so of its jobs, and to others they would seem to train.
+        self._record_paused([job.key for job in self.state.unfinished() if job.state == "running" and not job.paused])
         for job in self._unfinished():
             if job.state == "running" and not self._goes_on(job):
                 self._hold(job)
@@ -211,6 +214,7 @@ class Driver:
                 return None
             if not proposed:
                 break
+            self._settle_shared()  # a net that is known is no trial under way
         final = pruning.last_chance(self.state.trials(), config.fidelity, config.study.keep_models)
         return None if final is None else final.key
 
@@ -353,13 +357,11 @@ class Driver:
             return
         self._errors_in_a_row += 1
         if self._errors_in_a_row >= _ERRORS_IN_A_ROW:
-            raise FatalError(
-                f"{self._errors_in_a_row} jobs in a row failed, the last ({key}) with {happening.message}; "
-                f"the traceback is in {self._folder.log}"
-            )
+            told = f"{self._errors_in_a_row} jobs in a row failed, the last ({key}) with {happening.message}"
+            self._give_up(FatalError(f"{told}; the traceback is in {self._folder.log}"))
 
     def _give_up(self, error: FatalError) -> NoReturn:
-        """Ends the run, and no job as failed, where files are at fault."""
+        """Ends the run, and none of its jobs as failed."""
         with suppress(LedgerError):  # which may be on the same disk; then the next run takes the jobs up all the same
             self._pause(list(self._running))
         raise error
@@ -387,6 +389,10 @@ class Driver:
         for key in keys:
             self._executor.cancel(key)
             self._running.end(key)
+        self._record_paused(keys)
+
+    def _record_paused(self, keys: Iterable[str]) -> None:
+        for key in keys:
             self._record("paused", key, self.state.jobs[key].attempts)
 
     def _end_pruned(self, job: JobRecord, how: str) -> None:

@@ -229,13 +229,14 @@ def _best_at(epoch: float, trials: Iterable[JobRecord], price: float) -> list[Jo
 def flat(trials: Sequence[JobRecord], patience: int) -> bool | None:
     """Whether the search has gone flat: the last ``patience`` trials have brought no better champion.
 
-    The champion is the trial with the best validation accuracy so far. Only trials proposed after it count. (One that
-    is set aside was not among the best of its rung.)
+    The champion is the sound trial with the best validation accuracy so far. Only trials proposed after it count. (One
+    that is set aside was not among the best of its rung.)
 
     Returns:
         None where that depends on trials that still train, each of which might yet become the best.
     """
-    champion = max((job for job in trials if job.reports), key=lambda job: (job.best or 0.0, -job.number), default=None)
+    scored = (job for job in trials if job.reports and job.state != "failed")
+    champion = max(scored, key=lambda job: (job.best or 0.0, -job.number), default=None)
     if champion is None:
         return False
     later = [job for job in trials if job.number > champion.number]

@@ -48,6 +48,8 @@ class Plan:
 def plan(settings: Settings, fresh: bool = False) -> Plan:
     """Reads the sweep and works the user's options into it; what is not given is as the study has it.
 
+    A study goes on as it was begun unless its sweep is named, whatever a newer release says in the sweep's file.
+
     Args:
         settings: The user's options.
         fresh: Whether the study of that name will be put aside, so that a damaged ledger does not matter. A new one is
@@ -58,14 +60,15 @@ def plan(settings: Settings, fresh: bool = False) -> Plan:
         ConfigError: Mistakes in its file.
         LedgerError: The study's ledger can't be read.
     """
-    old = stored(settings, settings.study, fresh) if settings.study else {}
+    named = settings.study or ("" if settings.sweep or fresh else DEFAULT_SWEEP)
+    old = stored(settings, named, fresh) if named else {}
     if fresh and settings.study and not (settings.sweep or old) and settings.home.study(settings.study).exists:
         raise UsageError(f"nothing can be read of study {settings.study!r}; say with --sweep what to start anew")
     if settings.sweep or not old:
         sweep, config = sweeps.load(settings.sweep or DEFAULT_SWEEP)
     else:
         sweep, config = old["sweep"], SweepConfig.model_validate(old["config"])
-    name = settings.study or sweep
+    name = settings.study or (named if old else sweep)
     old = old or stored(settings, name, fresh)
     if fresh and (settings.sweep or not settings.study):  # the sweep anew; else the study anew, as it was
         old = {}
@@ -187,7 +190,8 @@ def begin(ledger: Ledger, planned: Plan, settings: Settings, source: DataSource,
         shown = "; ".join(differences[:4]) + (f"; and {len(differences) - 4} more" if len(differences) > 4 else "")
         raise StudyError(
             f"study {planned.name!r} exists with other settings: {shown}. "
-            "Ask for the same, choose another --study, or --fresh to start anew and keep the old one under another name"
+            f"Ask for the same, leave --sweep out (--study {planned.name}) to go on as it was begun, choose another "
+            "--study, or --fresh to start anew and keep the old one under another name"
         )
     return found
 

@@ -143,6 +143,18 @@ def test_a_comparison_that_was_stopped_says_that_nothing_is_judged() -> None:
     assert "The test set is opened once all of them are" in text
 
 
+def test_a_later_comparison_that_was_stopped_counts_what_is_new() -> None:
+    story = Story().begin().lab().search(6)
+    story.compare(1, 2)
+    job = story.state.ranked()[1]
+    for key in ("final-trial-9-seed1", "final-trial-9-seed2", "final-trial-8-seed1"):
+        story.ask(key, "final", -1, job.arch, job.train.with_seed(1), {}, (1.0,))
+    story.tell("left", "", story.state.seq, keys=["final-trial-8-seed1"])
+    text = " ".join(lines(closing.of_unjudged(story.state)))
+    assert "0 of 2 new finals are trained; nothing new is judged yet" in text
+    assert "The test set is opened again once all of them are" in text
+
+
 def test_after_a_comparison_the_champion_is_what_there_is_to_export(settings: Settings) -> None:
     story = Story().begin().lab().search(6)
     story.compare(1, 2)

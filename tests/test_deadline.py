@@ -84,3 +84,15 @@ def test_a_study_closes_once_there_is_no_time_for_another_trial_and_stays_so() -
     assert not short.over
     assert short.close(Story().begin().state, 2)
     assert Deadline(60, 60.0, LATE).over
+
+
+def test_a_study_closes_in_time_though_no_trial_has_come_since_the_last_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As while nobody knows yet whether the search is flat, and a slot is free."""
+    now = 1_000.0
+    monkeypatch.setattr("fmnist_sweep.deadline.time.monotonic", lambda: now)
+    state = held(searched(8, 0))
+    deadline = Deadline(closing_s(state, LATE, 2) + 60, 0.0, LATE)
+    assert not deadline.close(state, 2)
+    now += 61
+    assert deadline.close(state, 2)
+    assert not deadline.over

@@ -14,7 +14,7 @@ from fmnist_sweep.executors.local import LocalExecutor
 from fmnist_sweep.proposers import Task
 from fmnist_sweep.trial import Report, ReportTo, TrialJob, TrialResult
 from tests import stand_ins
-from tests.driver_place import Place
+from tests.driver_place import Place, nets
 
 
 @pytest.fixture
@@ -41,6 +41,37 @@ def test_the_same_error_again_and_again_ends_the_sweep(place: Place) -> None:
     with pytest.raises(FatalError, match=r"3 jobs in a row failed.*ValueError: no such layer; the traceback is in"):
         place.drive(10, stand_ins.raising)
     assert len(place.state.trials("failed")) == 3
+
+
+def raising_beside_the_first(job: TrialJob, report: ReportTo) -> TrialResult:
+    if job.key == "trial-0000":
+        time.sleep(stand_ins.PATIENCE_S)
+    return stand_ins.raising(job, report)
+
+
+def test_what_trains_while_a_run_gives_up_is_paused(place: Place) -> None:
+    executor = LocalExecutor(2, log=place.folder.log, run=raising_beside_the_first, preload=())
+    try:
+        with pytest.raises(FatalError, match="3 jobs in a row failed"):
+            place.driver(executor).run(10)
+    finally:
+        executor.close()
+    begun = [job for job in place.state.unfinished() if job.state == "running"]
+    assert "trial-0000" in [job.key for job in begun]
+    assert all(job.paused for job in begun)
+
+
+def test_jobs_of_a_driver_that_was_killed_are_paused_until_they_go_on(place: Place) -> None:
+    assert place.drive(2, extras=nets("lab-cnn1", "lab-cnn3"), stop_after=1) == "interrupted"
+    keys = [job.key for job in place.state.unfinished()]
+    assert len(keys) > 1
+    for key in keys:
+        place.ledger.append("started", key, 7)  # and then the end of the driver
+    assert place.drive(2) == "done"
+    state = place.state
+    assert [event.job for event in place.ledger.events() if event.kind == "paused" and event.place == 7] == keys
+    assert {job.key: job.paused for job in state.unfinished()} == {"lab-cnn1": True, "lab-cnn3": True}
+    assert state.left == {"lab-cnn1", "lab-cnn3"}
 
 
 def now_and_then(job: TrialJob, report: ReportTo) -> TrialResult:

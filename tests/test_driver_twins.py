@@ -131,3 +131,19 @@ def test_a_last_trial_that_is_one_of_the_labs_nets_ends_too(tmp_path: Path) -> N
     assert other.drive(12, extras=[Extra("lab-twin", "lab", twin.arch, twin.train)]) == "done"
     last = other.state.trials()[-1]
     assert (last.same_as, last.state) == ("lab-twin", "complete")
+    assert len(other.state.trials("complete")) >= place.task.config.study.keep_models
+
+
+def test_a_search_goes_on_after_a_trial_that_is_one_of_the_labs_nets_where_patience_is_short(tmp_path: Path) -> None:
+    place = Place(tmp_path, whole_epochs())
+    place.drive(12)
+    for number in range(1, 5):
+        twin = place.state.trials()[number]
+        folder = tmp_path / f"{number}"
+        folder.mkdir()
+        other, alone = Place(folder, place.task), Place(folder / "study", place.task)
+        outcome = other.drive(12, patience=3, extras=[Extra("lab-twin", "lab", twin.arch, twin.train)])
+        assert outcome == alone.drive(12, patience=3)
+        found, expected = other.state, alone.state
+        assert [job.best for job in found.trials()] == [job.best for job in expected.trials()]
+        assert len(found.trials("complete")) == len(expected.trials("complete"))

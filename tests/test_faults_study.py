@@ -183,6 +183,35 @@ def test_hyperband_in_a_file_is_hyperband_when_it_begins_and_when_it_goes_on(tmp
         assert study.plan(replace(settings, home=Home(home))).config == config
 
 
+def test_a_study_goes_on_as_it_was_begun_where_its_sweep_is_not_named(tmp_path: Path) -> None:
+    """A newer release may have changed what ``default`` is."""
+    settings = replace(settings_of(tmp_path), home=Home(tmp_path))
+    now = study.plan(settings)
+    fidelity = now.config.fidelity.model_copy(update={"price": 1.25})
+    before = replace(now, config=now.config.model_copy(update={"fidelity": fidelity}))
+    folder = Home(tmp_path).study("default")
+    folder.path.mkdir(parents=True)
+    with closing(Ledger(folder.ledger)) as ledger:
+        config = before.config.model_dump(mode="json")
+        ledger.append("study", name="default", sweep="default", config=config, seed=0)
+    assert study.plan(settings) == before
+    assert study.plan(replace(settings, study="default")) == before
+    assert study.plan(replace(settings, sweep="default")) == now  # which is then told to be another
+    assert study.plan(settings, fresh=True) == now
+    assert study.plan(replace(settings, study="other")) == replace(now, name="other")
+
+
+def test_another_sweeps_study_of_that_name_keeps_it(tmp_path: Path) -> None:
+    settings = replace(settings_of(tmp_path), home=Home(tmp_path))
+    smoke = study.plan(replace(settings, sweep="smoke", study="default"))
+    folder = Home(tmp_path).study("default")
+    folder.path.mkdir(parents=True)
+    with closing(Ledger(folder.ledger)) as ledger:
+        ledger.append("study", name="default", sweep="smoke", config=smoke.config.model_dump(mode="json"), seed=0)
+    assert study.plan(settings) == smoke
+    assert (smoke.name, smoke.sweep) == ("default", "smoke")
+
+
 def test_fresh_is_the_sweep_as_it_is_or_the_study_as_it_was(tmp_path: Path) -> None:
     settings = replace(settings_of(tmp_path), home=Home(tmp_path))
     asked = replace(settings, sweep="smoke", epochs=1, train_images=500, seed=7, patience=3)

@@ -277,6 +277,12 @@ def test_a_search_is_not_flat_while_a_later_trial_trains(state: JobState) -> Non
     assert flat(trials[:2], 1)
 
 
+def test_a_trial_that_failed_is_no_champion_that_others_would_have_to_beat() -> None:
+    trials = [trial(0, 0.95, state="failed"), trial(1, 0.5, state="held"), trial(2, 0.6, state="complete")]
+    assert not flat(trials, 1)
+    assert flat([*trials, trial(3, 0.5, state="held")], 1)
+
+
 def test_a_search_without_a_score_is_not_flat() -> None:
     assert not flat([], 1)
     assert not flat([trial(0), trial(1)], 1)

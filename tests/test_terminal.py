@@ -136,6 +136,31 @@ def test_a_net_shows_at_a_rung_what_it_is_compared_by() -> None:
     assert "  82.22 %  set aside at epoch 0.5  " in news(told.state, told.events[-1], 50)
 
 
+def test_a_failure_that_is_shared_is_told_as_one() -> None:
+    told = story(0)
+    ((arch, train, drawn),) = proposals(1, 6)
+    told.ask("trial-0006", "trial", 6, arch, train, drawn, (1.0, 5.0), "lab-cnn3")
+    reason = "diverged: the loss became nan (the same net as lab-cnn3)"
+    told.tell("ended", "trial-0006", 0, state="failed", reason=reason, result=None)
+    assert f"FAILED: {reason}" in news(told.state, told.events[-1], 50)
+
+
+def test_a_net_that_waits_to_go_on_does_not_train() -> None:
+    told = story(2)
+    told.tell("paused", "trial-0006", 1)
+    console = Console(file=io.StringIO(), width=80, height=40)
+    table = LiveTable(console, 50)
+    table.close()
+    with console.capture() as drawn:
+        console.print(table._render(told.state))
+    assert "trial 7" in drawn.get()
+    assert "trial 6 " not in drawn.get()
+    assert [line.split(": ")[0] for line in status.under_way(told.state, True)] == [
+        "trial 6 unfinished",
+        "trial 7 training",
+    ]
+
+
 def test_status_tells_what_trains_from_what_is_set_aside() -> None:
     told = story(3)
     told.tell("held", "trial-0007", 1)

@@ -142,11 +142,13 @@ def compare_step(settings: Settings, state: StudyState) -> Step:
 
 def of_unjudged(state: StudyState) -> Closing:
     """After a ``compare`` that did not come to its end."""
-    finals = list(state.of_kind("final"))
+    finals = [job for job in state.of_kind("final") if job.key not in state.left and job.tested is None]
     done = sum(job.state == "complete" for job in finals)
+    new = "" if state.compared is None else " new"
+    again = "" if state.compared is None else " again"
     return Closing(
-        f"{done} of {len(finals)} finals are trained; nothing is judged yet.",
-        "The test set is opened once all of them are.",
+        f"{done} of {len(finals)}{new} finals are trained; nothing{new} is judged yet.",
+        f"The test set is opened{again} once all of them are.",
         [],
         [Step("the same command goes on from here", same_command())],
     )

@@ -74,7 +74,7 @@ def under_way(state: StudyState, running: bool) -> list[str]:
     lines = []
     for job in state.unfinished():
         if job.state != "held":
-            what = "training" if running and job.attempts else "unfinished"
+            what = "training" if running and job.state == "running" and not job.paused else "unfinished"
             at = f"epoch {job.epoch:g} of {job.train.epochs}, {percent(job.best)}"
             lines.append(f"{called(job)} {what}: {at}, {job.arch.short}")
     held = len(state.trials("held"))
