@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from mlflow_server.errors import ServerError
 _CHUNK = 1 << 20
 _TRIES = 5
 _PAUSE_S = 0.2
+_ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
 
 
 def files_of(folder: Path) -> Iterator[Path]:
@@ -67,16 +69,24 @@ def _copy_once(source: Path, target: Path) -> str:
 
 
 def write_sums(folder: Path, sums: dict[str, str], name: str) -> None:
-    """Writes the checksums as the command ``sha256sum --check`` reads them.
+    """Writes the checksums as the command ``sha256sum --check`` reads them, whatever files are named."""
+    lines = [_line(found, path) for path, found in sorted(sums.items())]
+    (folder / name).write_bytes(os.fsencode("".join(f"{line}\n" for line in lines)))
 
-    Raises:
-        ServerError: A file's name can't be written so.
-    """
-    odd = next((path for path in sums if "\n" in path or "\\" in path), None)
-    if odd is not None:
-        raise ServerError(f"a file is named {odd!r}; valid: no line break or backslash in the name")
-    lines = [f"{found}  {path}\n" for path, found in sorted(sums.items())]
-    (folder / name).write_text("".join(lines), encoding="utf-8")
+
+def _line(found: str, path: str) -> str:
+    """As ``sha256sum`` has it: a backslash at the front says that some of the name's letters are written with one."""
+    written = "".join(_ESCAPES.get(letter, letter) for letter in path)
+    return f"{found}  {path}" if written == path else f"\\{found}  {written}"
+
+
+def _read(line: str) -> tuple[str, str]:
+    """The path and the checksum of a line."""
+    found, _, path = line.partition("  ")
+    if not found.startswith("\\"):
+        return path, found
+    letters = {escape: letter for letter, escape in _ESCAPES.items()}
+    return re.sub(r"\\.", lambda match: letters.get(match[0], match[0]), path), found[1:]
 
 
 def verify(folder: Path, name: str) -> list[str]:
@@ -89,10 +99,10 @@ def verify(folder: Path, name: str) -> list[str]:
         ServerError: A file is missing, altered, or there without a checksum.
     """
     try:
-        lines = (folder / name).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = os.fsdecode((folder / name).read_bytes()).split("\n")
+    except OSError as error:
         raise ServerError(f"{folder} is no backup: {name} can't be read ({error})") from None
-    wanted = {path: found for found, _, path in (line.partition("  ") for line in lines)}
+    wanted = dict(_read(line) for line in lines if line)
     there = {path.as_posix() for path in files_of(folder)} - {name}
     for path in sorted(wanted.keys() | there):
         if path not in wanted:

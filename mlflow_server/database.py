@@ -61,7 +61,7 @@ class Database:
     @property
     def libpq_uri(self) -> str:
         """The address as PostgreSQL's own programs know it, without the password."""
-        return urlunsplit(urlsplit(self.uri)._replace(scheme="postgresql"))
+        return "postgresql" + self.uri[self.uri.index(":") :]  # put together anew it would lose the slashes of no host
 
     @property
     def file(self) -> Path:
@@ -124,7 +124,7 @@ class Database:
                 break
 
     def tables(self) -> list[str]:
-        """Names of the tables there, PostgreSQL's own left out.
+        """Names of the tables there, PostgreSQL's own left out; of SQLite those of the database's files.
 
         Raises:
             ServerError: There is no answer.
@@ -135,7 +135,9 @@ class Database:
                     "SELECT tablename FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
                 ).fetchall()
                 return sorted(row[0] for row in rows)
-        return [self.file.name] if self.file.exists() else []
+        # A journal of a database that is gone would be played into the one that takes its place.
+        journals = [self.file.with_name(f"{self.file.name}{end}") for end in ("-journal", "-wal", "-shm")]
+        return [file.name for file in (self.file, *journals) if file.exists()]
 
 
 def _line(error: Exception) -> str:

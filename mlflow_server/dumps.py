@@ -6,7 +6,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from mlflow_server.database import Database
@@ -44,10 +44,15 @@ def load(database: Database, file: Path) -> None:
         words = ["--no-owner", "--no-privileges", "--single-transaction", "--exit-on-error"]
         _program("pg_restore", [*words, f"--dbname={database.libpq_uri}", str(file)], database)
         return
-    database.file.parent.mkdir(parents=True, exist_ok=True)
     part = database.file.with_name(f".{database.file.name}.part")
-    shutil.copyfile(file, part)
-    part.replace(database.file)
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, part)
+        part.replace(database.file)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise ServerError(f"SQLite: {database.file} can't be written: {error.strerror or error}") from None
 
 
 def check_empty(database: Database) -> None:

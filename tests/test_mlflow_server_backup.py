@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -78,6 +80,38 @@ def test_a_backup_can_be_checked_without_this_program(saved: Path) -> None:
     assert subprocess.run(check, cwd=saved, check=False).returncode == 0
     (saved / "artifacts" / "1" / "model" / "weights.npz").write_bytes(b"other")
     assert subprocess.run(check, cwd=saved, capture_output=True, check=False).returncode == 1
+
+
+def test_artifacts_may_have_any_name_that_a_file_can_have(full: Place, empty: Place, tmp_path: Path) -> None:
+    names = ["plots\\loss.png", "two\nlines\\n", "a\rb", "\u2028page\x85", "  spaces  ", os.fsdecode(b"\xff latin")]
+    for name in names:
+        (full.artifacts / name).write_text(name, errors="surrogateescape")
+    saved = tmp_path / "backup"
+    backup(full.database, full.artifacts, saved)
+    assert subprocess.run(["sha256sum", "--check", "--quiet", "--strict", SUMS], cwd=saved, check=False).returncode == 0
+    restore(empty.database, empty.artifacts, saved)
+    assert empty.files == full.files
+    assert set(names) <= set(full.files)
+
+
+@pytest.mark.parametrize("end", ["-journal", "-wal", "-shm"])
+def test_nothing_is_restored_beside_what_a_lost_database_left(saved: Path, empty: Place, end: str) -> None:
+    """SQLite would play it into the new one."""
+    empty.folder.mkdir()
+    empty.database.file.with_name(f"mlflow.db{end}").write_bytes(b"pages")
+    with pytest.raises(ServerError, match=rf"not empty \(mlflow.db{end}\)"):
+        restore(empty.database, empty.artifacts, saved)
+
+
+def test_a_disk_that_takes_no_database_is_named(saved: Path, empty: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full_disk(source: Path, target: Path) -> None:
+        target.write_bytes(source.read_bytes()[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("mlflow_server.dumps.shutil.copyfile", full_disk)
+    with pytest.raises(ServerError, match=r"mlflow.db can't be written: No space left on device"):
+        restore(empty.database, empty.artifacts, saved)
+    assert not list(empty.folder.rglob("*.part"))
 
 
 def test_links_are_not_followed(full: Place, tmp_path: Path) -> None:

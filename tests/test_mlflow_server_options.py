@@ -105,6 +105,8 @@ def test_a_databases_password_travels_alone(tmp_path: Path) -> None:
     apart = database_of(values_of({}, base))
     assert apart.environment == {"PGPASSWORD": SECRET}
     assert apart.libpq_uri == "postgresql://me@[::1]:5433/runs?sslmode=require"
+    socket = "///runs?host=/run/postgresql"
+    assert Database.of(f"postgresql+psycopg:{socket}").libpq_uri == f"postgresql:{socket}"
     assert "canary" not in repr(apart)
     within = apart.whole_uri
     assert "canary%20of%201%20database@" in within
