@@ -47,9 +47,10 @@ A sweep file says what is searched, how, on which images, and when to stop. It i
 Every mistake in a file is reported at once, each with its key, its value and what would be valid. `python -m
 fmnist_sweep preview --sweep my.toml` shows in seconds what a file would train and what that would cost.
 
-What makes a study is fixed when it is begun: the space, the limits, the seed, the images. A later run with another
-value for one of these is refused, with the difference named. The title, `study.trials`, `study.keep_models`,
-the lab's nets, and where image files are may change at any time; so may `study.patience`, by `--patience`.
+What makes a study is fixed when it is begun: the space and how it is searched, rungs, limits, seed, images. A later run
+that names a sweep with another value for one of these is refused, with the difference named; without `--sweep`, `run
+--study NAME` goes on as the study was begun. The title, `study.trials`, `study.keep_models`, the lab's nets, and where
+image files are may change at any time; so may `study.patience`, by `--patience`.
 
 Only `title` and `[space]` must be there.
 """
