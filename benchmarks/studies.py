@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.options import Options
 from fmnist_sweep import session
-from fmnist_sweep.driver import Stopping
+from fmnist_sweep.ending import Stopping
 from fmnist_sweep.errors import UsageError
 from fmnist_sweep.home import Home
 from fmnist_sweep.ledger import Event, Ledger

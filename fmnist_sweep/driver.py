@@ -7,16 +7,16 @@ where the last one was.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 from fmnist_sweep import jobs, pruning, space
 from fmnist_sweep.arch import ArchSpec, TrainSpec, fingerprint
 from fmnist_sweep.data import PreparedData
 from fmnist_sweep.deadline import Deadline
+from fmnist_sweep.ending import Failures, Outcome, Stopping
 from fmnist_sweep.errors import DataError, FatalError, HomeError, LedgerError
 from fmnist_sweep.executors import Died, Executor, Failed, Finished, Happening, Reported
 from fmnist_sweep.home import StudyFolder
@@ -28,20 +28,7 @@ from fmnist_sweep.state import ENDED, JobRecord, JobState, StudyState
 from fmnist_sweep.trial import Extra, Kind, TrialResult
 from fmnist_sweep.twins import Twins
 
-Outcome = Literal["done", "exhausted", "flat", "interrupted", "timeout"]
-
 _TICK_S = 0.25
-_DEATHS = 3
-_LOSSES = 10  # of nodes under one job: more than chance, so it may be what takes them down
-_ERRORS_IN_A_ROW = 3
-
-
-class Stopping(enum.IntEnum):
-    """How urgently the user wants it to end."""
-
-    NO = 0
-    AT_NEXT_REPORT = 1
-    NOW = 2
 
 
 class Driver:
@@ -83,8 +70,7 @@ class Driver:
         self._queue: list[str] = []
         self._twins = Twins(self.state)
         self._running = Running(data.train_images)
-        self._deaths: dict[tuple[str, bool], int] = {}  # by job, and whether its node was lost with it
-        self._errors_in_a_row = 0
+        self._failures = Failures()
         self._exhausted = False
         self._patience, self._search = 0, True
         self._extras: set[str] = set()
@@ -312,7 +298,7 @@ class Driver:
         if isinstance(happening, Reported):
             self._take_report(key, happening)
         elif isinstance(happening, Finished):
-            self._errors_in_a_row = 0
+            self._failures.none()
             self._end(key, "complete", "", happening.result)
             self._keep(key)
         elif isinstance(happening, Failed):
@@ -338,7 +324,7 @@ class Driver:
 
     def _hold(self, job: JobRecord) -> None:
         """Ends the worker of a trial that is not among the best now."""
-        self._errors_in_a_row = 0
+        self._failures.none()
         self._executor.cancel(job.key)
         if self._task.config.fidelity.pruner == "median":  # the median rule takes nothing back
             self._end_pruned(job, "pruned")
@@ -353,11 +339,8 @@ class Driver:
         if happening.why == "data":
             self._give_up(DataError(happening.message))
         self._end(key, "failed", f"{happening.why}: {happening.message}", None)
-        if happening.why != "error":
-            return
-        self._errors_in_a_row += 1
-        if self._errors_in_a_row >= _ERRORS_IN_A_ROW:
-            told = f"{self._errors_in_a_row} jobs in a row failed, the last ({key}) with {happening.message}"
+        if happening.why == "error" and self._failures.error():
+            told = f"{self._failures.errors_in_a_row} jobs in a row failed, the last ({key}) with {happening.message}"
             self._give_up(FatalError(f"{told}; the traceback is in {self._folder.log}"))
 
     def _give_up(self, error: FatalError) -> NoReturn:
@@ -368,9 +351,9 @@ class Driver:
 
     def _take_death(self, key: str, message: str, lost: bool = False) -> None:
         """The same job again, from its checkpoint; not for ever."""
-        deaths = self._deaths[key, lost] = self._deaths.get((key, lost), 0) + 1
+        deaths = self._failures.death(key, lost=lost)
         self._running.end(key)
-        if deaths >= (_LOSSES if lost else _DEATHS):
+        if deaths:
             self._end(key, "failed", f"worker: {message}, {deaths} times", None)
         else:
             self._record("died", key, self.state.jobs[key].attempts, message=message)

@@ -14,7 +14,8 @@ from fmnist_sweep import kernels, lab, proposers, publish, space, study, summary
 from fmnist_sweep.arch import ArchSpec, TrainSpec
 from fmnist_sweep.aside import move_aside
 from fmnist_sweep.data import DataSource, PreparedData
-from fmnist_sweep.driver import Driver, Outcome, Stopping
+from fmnist_sweep.driver import Driver
+from fmnist_sweep.ending import Outcome, Stopping
 from fmnist_sweep.errors import FatalError, first_line
 from fmnist_sweep.executors import Executor, gpu, ray_cluster
 from fmnist_sweep.executors.inline import InlineExecutor

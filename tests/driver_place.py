@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from fmnist_sweep import lab
-from fmnist_sweep.driver import Driver, Outcome, Stopping
+from fmnist_sweep.driver import Driver
+from fmnist_sweep.ending import Outcome, Stopping
 from fmnist_sweep.executors import Executor
 from fmnist_sweep.executors.inline import InlineExecutor
 from fmnist_sweep.home import StudyFolder

@@ -17,7 +17,7 @@ from rich.console import Console
 from fmnist_sweep import conclusion, session, study
 from fmnist_sweep.commands import closing, compare, run
 from fmnist_sweep.commands.closing import Closing
-from fmnist_sweep.driver import Stopping
+from fmnist_sweep.ending import Stopping
 from fmnist_sweep.errors import StudyError
 from fmnist_sweep.home import Home
 from fmnist_sweep.options import settings_of

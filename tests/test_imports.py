@@ -31,7 +31,7 @@ LAYERS = {
     "views": "views.mirror views views.optuna_open views.optuna_claim views.optuna_storage "
     "views.mlflow_client views.shown views.pages views.mlflow_runs "
     "views.seen views.mlflow_seen views.optuna_seen views.tensorboard",
-    "a study": "pasts running twins jobs driver provenance study aside "
+    "a study": "pasts running twins jobs ending driver provenance study aside "
     "exporting.base exporting.keras exporting.saved_model exporting.onnx exporting.litert exporting.formats "
     "exporting.checks exporting.accuracy exporting.manifest exporting.card exporting.examples exporting.folder "
     "exporting publish display conclusion summary finals standings champion session",

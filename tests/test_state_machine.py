@@ -20,7 +20,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from fmnist_sweep import ledger as ledgers
 from fmnist_sweep import running
-from fmnist_sweep.driver import Driver, Stopping
+from fmnist_sweep.driver import Driver
+from fmnist_sweep.ending import Stopping
 from fmnist_sweep.errors import FatalError
 from fmnist_sweep.home import StudyFolder
 from fmnist_sweep.ledger import Event

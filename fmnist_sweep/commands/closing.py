@@ -14,7 +14,7 @@ from rich.text import Text
 
 from fmnist_sweep.addresses import masked
 from fmnist_sweep.conclusion import found, sure, unjudged
-from fmnist_sweep.driver import Outcome
+from fmnist_sweep.ending import Outcome
 from fmnist_sweep.settings import Settings
 from fmnist_sweep.state import StudyState
 

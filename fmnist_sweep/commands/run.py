@@ -24,7 +24,7 @@ from fmnist_sweep.commands import closing
 from fmnist_sweep.commands.preview import expected_workers, forecast, pace_of, sentence
 from fmnist_sweep.data import PreparedData, facts_of
 from fmnist_sweep.display import Display, Lines, LiveTable, Quiet, clock, percent
-from fmnist_sweep.driver import Stopping
+from fmnist_sweep.ending import Stopping
 from fmnist_sweep.lab import Variant
 from fmnist_sweep.session import Hooks, Session, Work
 from fmnist_sweep.settings import Settings

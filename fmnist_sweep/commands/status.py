@@ -13,7 +13,7 @@ from fmnist_sweep import study, summary
 from fmnist_sweep.commands.export import read
 from fmnist_sweep.commands.run import address, results_table
 from fmnist_sweep.display import called, clock, percent
-from fmnist_sweep.driver import Outcome
+from fmnist_sweep.ending import Outcome
 from fmnist_sweep.session import Session
 from fmnist_sweep.settings import Settings
 from fmnist_sweep.state import StudyState
