@@ -57,10 +57,13 @@ def told(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def console(quiet: bool = False) -> Console:
-    """For people, on standard error, or for nobody; standard output is for ``--json``."""
+    """For people, on standard error, or for nobody; standard output is for ``--json``.
+
+    Names of files, classes and studies are users', and are no markup.
+    """
     from rich.console import Console
 
-    return Console(stderr=True, quiet=quiet)
+    return Console(stderr=True, quiet=quiet, markup=False, emoji=False)
 
 
 def print_json(result: dict[str, Any]) -> None:

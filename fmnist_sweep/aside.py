@@ -55,7 +55,7 @@ def move_aside(settings: Settings, name: str) -> str:
             raise FatalError(f"MLflow can't rename experiment {name!r}: {error}") from None
         from fmnist_sweep.views import optuna_storage
 
-        optuna_storage.move_aside(at.optuna, name, aside)
+        optuna_storage.move_aside(at.optuna, name, aside, known.identity)
         folder.path.rename(path)
     return aside
 

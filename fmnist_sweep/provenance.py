@@ -18,7 +18,7 @@ def versions() -> dict[str, str]:
 
 def environment() -> str:
     """Every installed package, one a line, as pip would pin it."""
-    found = {(dist.metadata["Name"], dist.version) for dist in distributions()}
+    found = {(dist.metadata["Name"], dist.version) for dist in distributions() if dist.metadata["Name"]}
     return "\n".join(f"{name}=={number}" for name, number in sorted(found, key=lambda item: item[0].lower()))
 
 
@@ -34,16 +34,16 @@ def machine() -> str:
 
 
 def git_commit() -> str:
-    """The commit that this package is checked out at; "" where it isn't."""
+    """The commit that this package is checked out at; "" where it isn't, as in an environment in another repository."""
+    here = Path(__file__)
+    ours = _git("ls-files", "--error-unmatch", here.name, cwd=here.parent)
+    return _git("rev-parse", "HEAD", cwd=here.parent) if ours else ""
+
+
+def _git(*words: str, cwd: Path) -> str:
+    """What git says; "" where it can't."""
     try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=False,
-        )
+        done = subprocess.run(["git", *words], cwd=cwd, capture_output=True, text=True, timeout=5, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

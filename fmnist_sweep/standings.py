@@ -116,7 +116,10 @@ def judge(state: StudyState, nets: Sequence[Contender], seeds: Sequence[int]) ->
     same = {net.name: net.same_as for net in nets if net.same_as}
     family = _family([it.contender.name for it in trials], [it.contender.name for it in rivals], same)
     pairs = verdicts.compare_all(correct, family)
-    labs = {twin: name for name, twin in same.items() if is_trial(twin)}
+    labs: dict[str, str] = {}
+    for name, twin in same.items():
+        if is_trial(twin):
+            labs.setdefault(twin, name)  # of two lab's nets that are one, the one that the claims name
     told = verdicts.claims(
         [*pairs, *(replace(pair, a=labs.get(pair.a, pair.a), b=labs.get(pair.b, pair.b)) for pair in pairs)],
         epochs={net.name: float(net.train.epochs) for net in nets},

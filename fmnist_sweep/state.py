@@ -76,6 +76,11 @@ class JobRecord:
         return max((report.val_accuracy for report in self.reports), default=None)
 
     @property
+    def kept_accuracy(self) -> float | None:
+        """Validation accuracy of the weights that are kept, 0 to 1: the best epoch's, of the finals the last one's."""
+        return self.reports[-1].val_accuracy if self.kind == "final" and self.reports else self.best
+
+    @property
     def standing(self) -> float | None:
         """What it is compared by now, 0 to 1, see ``Report.standing``."""
         return self.reports[-1].standing if self.reports else self.best

@@ -13,12 +13,13 @@ from fmnist_sweep import config as sweeps
 from fmnist_sweep import provenance
 from fmnist_sweep.addresses import masked
 from fmnist_sweep.data import DataSource, PreparedData
-from fmnist_sweep.errors import DamagedLedgerError, StorageError, StudyError, UsageError
+from fmnist_sweep.errors import DamagedLedgerError, StorageError, StudyError, TrackingError, UsageError
 from fmnist_sweep.home import StudyFolder
 from fmnist_sweep.ledger import Event, Ledger, damaged, readable
 from fmnist_sweep.schema import Engine, SweepConfig
 from fmnist_sweep.settings import Settings
 from fmnist_sweep.sqlite_birth import at, file_of
+from fmnist_sweep.state import StudyState
 
 DEFAULT_SWEEP = "default"
 # What may change between runs of one study. Files may move: what they hold is compared by its fingerprint.
@@ -171,6 +172,20 @@ def at_its_storage(settings: Settings, recorded: str | None) -> Settings:
     if "***" in recorded:
         raise StorageError(f"the study was run with --storage {recorded}; name it again, as no password is kept")
     return replace(settings, storage=recorded)
+
+
+def shown_at(settings: Settings, state: StudyState) -> Settings:
+    """The options with the tracking server that shows the study, where none is named.
+
+    Raises:
+        TrackingError: Its address had a password, which is nowhere kept.
+    """
+    recorded = state.views.get("tracking_uri", "")
+    if settings.tracking_uri or not recorded:
+        return settings
+    if "***" in recorded:
+        raise TrackingError(f"the study is shown at {recorded}; name it with --tracking-uri, as no password is kept")
+    return replace(settings, tracking_uri=recorded)
 
 
 def begin(ledger: Ledger, planned: Plan, settings: Settings, source: DataSource, data: PreparedData) -> dict[str, Any]:

@@ -139,6 +139,15 @@ def test_a_study_is_moved_aside(ledger: Ledger, uri: str) -> None:
     move_aside(uri, "mine", "old")
 
 
+def test_a_study_of_somebody_else_is_not_moved(ledger: Ledger, uri: str) -> None:
+    feed(ledger, uri)
+    identity = next(event.body["id"] for event in ledger.events() if event.kind == "study")
+    move_aside(uri, "mine", "old", owner="somebody-elses")
+    assert optuna.get_all_study_names(uri) == ["mine"]
+    move_aside(uri, "mine", "old", owner=identity)
+    assert optuna.get_all_study_names(uri) == ["old"]
+
+
 # Passwords
 
 

@@ -276,6 +276,13 @@ def test_files_of_two_folders_that_have_moved_into_one_are_the_same_images(tmp_p
     assert imageset.find(named, new).fingerprint == before.fingerprint
 
 
+def test_one_file_does_not_stand_for_two_that_are_called_alike(plain: Path, tmp_path: Path) -> None:
+    """The test set would be what the nets were trained on."""
+    named = section(tmp_path / "train" / plain.name, test=[str(tmp_path / "tests" / plain.name)])
+    with pytest.raises(DataError, match=r"train/shapes.npz and .*tests/shapes.npz are both .*; valid: a folder whose"):
+        imageset.find(named, plain.parent)
+
+
 def test_files_that_are_called_alike_are_told_apart_by_their_folders(tmp_path: Path) -> None:
     paths = [tmp_path / part / "images.npz" for part in ("training", "tests")]
     for path in paths:

@@ -26,8 +26,10 @@ def test_a_finalist_that_is_one_of_the_labs_nets_stands_for_it(tmp_path: Path) -
         for it in variants()
         if it.name in ("lab-cnn1", "lab-cnn3", "lab-cnn3-bn-as-intended")
     ]
+    labs.append(Variant("lab-cnn3-bn-as-written", best.arch, best.train, "the same net too"))
     nets = finals.contenders(StudyState.of(ledger.events()), 2, labs)
-    assert {net.name: net.same_as for net in nets if net.same_as} == {"lab-cnn3": "trial-2"}
+    same = dict.fromkeys(("lab-cnn3", "lab-cnn3-bn-as-written"), "trial-2")
+    assert {net.name: net.same_as for net in nets if net.same_as} == same
     finish(ledger, nets, {"trial-2": 0.90, "trial-1": 0.95, "lab-cnn1": 0.80, "lab-cnn3-bn-as-intended": 0.85})
     findings, state = judged(ledger, nets)
     assert {(pair.a, pair.b) for pair in findings.pairs} == {

@@ -76,6 +76,11 @@ class Closing:
                 console.print(Text(f"    {step.line}"), soft_wrap=True)
 
 
+def undelivered(trouble: str) -> Text:
+    """Why a view is behind, and what to do about it."""
+    return Text.assemble(("not delivered:", "bold"), f" {trouble}; the same command delivers it")
+
+
 def how_it_ended(outcome: Outcome) -> str:
     """In a few words."""
     return _ENDED[outcome]

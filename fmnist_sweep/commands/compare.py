@@ -119,7 +119,7 @@ def _told(
             console.print(f"{crowned.line}.", highlight=False)
         _closing(settings, findings, state, page, shown).show(console)
     if trouble and not ended.session.undelivered:
-        console.print(f"[bold]not delivered:[/] {trouble}; the same command delivers it", soft_wrap=True)
+        console.print(closing.undelivered(trouble), soft_wrap=True)
     result = as_json(findings, state)
     result["champion"] = {
         "name": winner.name,

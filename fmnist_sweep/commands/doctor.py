@@ -51,7 +51,7 @@ def doctor(settings: Settings, *, fix: bool, console: Console) -> Told:
         _show(console, name, visits[name])
     beside = visit_home(settings.home, fix=fix)
     if beside:
-        console.print(f"\n[bold]{settings.home.path}[/]", highlight=False)
+        console.print(Text(f"\n{settings.home.path}", style="bold"))
         console.print(_table(beside))
     found = {**{name: visited.checked for name, visited in visits.items()}, "": beside}
     _closing(settings, fix, visits, [checked for each in found.values() for checked in each]).show(console)
@@ -81,7 +81,7 @@ def _advice(checked: Checked) -> str:
 
 
 def _show(console: Console, name: str, visited: Visit) -> None:
-    console.print(f"\n[bold]{name}[/]  {_checked_things(visited)}", highlight=False)
+    console.print(Text.assemble((f"\n{name}", "bold"), f"  {_checked_things(visited)}"))
     if visited.in_use:
         console.print("  a driver is at work on it: only what has ended was compared", highlight=False)
     if visited.checked:

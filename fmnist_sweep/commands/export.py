@@ -99,7 +99,7 @@ def _closing(settings: Settings, state: StudyState, job: JobRecord, target: Path
     parts += ["Whether it beats the lab's nets or was lucky, compare tells."] if state.compared is None else []
     steps = [Step("classify an image", f"{PROGRAM} predict {shlex.quote(str(target))} IMAGE.png")]
     return Closing(
-        f"{called(job)} is in {target} as {', '.join(written.checks)}: {percent(job.best)} in validation.",
+        f"{called(job)} is in {target} as {', '.join(written.checks)}: {percent(job.kept_accuracy)} in validation.",
         " ".join(parts),
         [Step("what it is for, how accurate, its limits", str(target / CARD))],
         [*steps, *([compare_step(settings, state)] if state.compared is None else [])],

@@ -18,7 +18,6 @@ from fmnist_sweep.arch import ArchSpec, TrainSpec, fingerprint
 from fmnist_sweep.commands import closing
 from fmnist_sweep.data import Facts, facts_of
 from fmnist_sweep.display import clock
-from fmnist_sweep.errors import LedgerError, StudyError
 from fmnist_sweep.estimate import Forecast, Pace
 from fmnist_sweep.executors.local import auto_workers
 from fmnist_sweep.settings import Settings
@@ -92,7 +91,7 @@ def pace_of(settings: Settings) -> Pace:
 
     jobs: list[JobRecord] = []
     for name in settings.home.studies():
-        with suppress(LedgerError, StudyError):  # one that is damaged, or only just begins, is no reason to stop
+        with suppress(Exception):  # damaged, only just begun, a newer release's: no reason to stop
             jobs += read(settings, name).jobs.values()
     found = Pace.of(jobs)
     return found if found.trials else Pace.probed()
@@ -132,7 +131,7 @@ def _describe(arch: ArchSpec, train: TrainSpec, pace: Pace, images: int) -> dict
 
 
 def _show(found: dict[str, Any], console: Console) -> None:
-    console.print(f"[bold]{found['sweep']}[/]: {found['title']}", highlight=False)
+    console.print(Text.assemble((found["sweep"], "bold"), f": {found['title']}"))
     count = found["configurations"]
     many = "endlessly many" if count["count"] is None else f"{count['count']:,}"
     about = "" if count["exact"] or count["count"] is None else "about "
@@ -154,9 +153,8 @@ def _show(found: dict[str, Any], console: Console) -> None:
             clock(net["epoch_s"]),
         )
     console.print(table)
-    console.print(
-        "[dim]FLOPs of one image forward; memory to train, TensorFlow's own left out; an epoch on one core[/]"
-    )
+    told = "FLOPs of one image forward; memory to train, TensorFlow's own left out; an epoch on one core"
+    console.print(Text(told, style="dim"))
     cost = found["estimate"]
     parts = sorted([("the trials", cost["trials_s"]), ("the lab's nets", cost["lab_s"])], key=lambda part: -part[1])
     console.print()

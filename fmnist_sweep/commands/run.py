@@ -125,7 +125,7 @@ def study_of(
     if results and not quiet:
         show(console, ended, settings)
     if ended.undelivered:
-        console.print(f"[bold]not delivered:[/] {ended.undelivered}; the same command delivers it", soft_wrap=True)
+        console.print(closing.undelivered(ended.undelivered), soft_wrap=True)
     result = summary.as_json(ended.state, settings, ended.state.target, ended.wall_s, url)
     result["outcome"] = ended.outcome
     code = INTERRUPTED if ended.outcome == "interrupted" else 1 if ended.undelivered else 0

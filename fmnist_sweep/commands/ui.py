@@ -38,6 +38,7 @@ def ui(
     experiment = state.views.get("experiment_id")
     if not experiment:
         raise StudyError(f"study {name!r} is not in MLflow yet; run it first")
+    settings = study.shown_at(settings, state)
     if settings.tracking_uri.startswith(("http://", "https://")):
         _tell(console, _addresses(settings.tracking_uri, experiment, state), browser, ready)
         return
@@ -51,7 +52,10 @@ def ui(
         with start(server_settings, log=settings.home.path / "mlflow_server.log") as server:
             _tell(console, _addresses(server.uri, experiment, state), browser, ready)
             console.print("Ctrl-C ends the server")
-            server.wait()
+            code = server.wait()
+        raise TrackingError(
+            f"MLflow's server ended by itself (exit code {code}); see {settings.home.path / 'mlflow_server.log'}"
+        )
     except ServerError as error:
         raise TrackingError(str(error)) from None
     except KeyboardInterrupt:

@@ -189,8 +189,16 @@ def _parts(section: DataSection, data_dir: Path | None) -> Iterator[tuple[Part, 
         "test": section.test,
     }
     assert section.train is not None
+    declared: dict[Path, str] = {}
     for part, files in named.items():
         paths = [_found(Path(file), data_dir) for file in files or section.train]
+        for file, path in zip(files or section.train, paths, strict=True):
+            if path != Path(file) and declared.get(path, file) != file:
+                raise DataError(
+                    f"{declared[path]} and {file} are both {path} with --data-dir {data_dir}; valid: a folder whose "
+                    "files have names of their own, or the sweep's own places"
+                )
+            declared.setdefault(path, file)
         if len(paths) == 2 and files:
             yield part, Pair(Array(paths[0]), Array(paths[1]))
         elif len(paths) == 1 and (pair := _in_npz(paths[0], part, alone=bool(files))):

@@ -99,7 +99,8 @@ class RayExecutor:
     @property
     def slots(self) -> int:
         """See ``Executor``; one at least, since a job that finds no slot waits for one."""
-        return max(1, sum(held.ready for held in self._slots.values()))
+        able = [held for held in self._slots.values() if held.ready and (self._is_good(held) or held.job is not None)]
+        return max(1, len(able))
 
     def submit(self, job: TrialJob) -> None:
         """See ``Executor``."""
@@ -185,11 +186,13 @@ class RayExecutor:
         gone = [held for held in self._slots.values() if held.place.node.id not in ids]
         found = [it for held in gone for it in self._lost(held, ConnectionError("the node is gone"))]
         good = [node for node in up if node.id not in self._refused]
-        if self._refused and not any(node.cpus for node in good):
-            raise FatalError(next(iter(self._refused.values())))
+        useless = [self._refused[node.id] for node in up if node.id in self._refused]
+        if useless and not any(node.cpus for node in good):
+            raise FatalError(useless[0])
         wanted = ray_nodes.places(good, self._workers, self._without_gpu)
         new = [place for place in wanted if place.key not in self._slots]
-        for place in new[: len(wanted) - len(self._slots)]:
+        open_ = sum(self._is_good(held) for held in self._slots.values())
+        for place in new[: max(len(wanted) - open_, 0)]:
             self._open(place)
         if any(held.ready for held in self._slots.values()):
             self._had_room = now
@@ -220,6 +223,9 @@ class RayExecutor:
         self._refused[node.id] = why
         self._note(why)
 
+    def _is_good(self, held: _Held) -> bool:
+        return held.place.node.id not in self._refused
+
     def _drop(self, held: _Held) -> None:
         self._slots.pop(held.place.key, None)
         self._forget_answers(held)
@@ -236,7 +242,7 @@ class RayExecutor:
             busy: dict[str, int] = {}
             for held in self._slots.values():
                 busy[held.place.node.id] = busy.get(held.place.node.id, 0) + (held.job is not None)
-            free = [held for held in self._slots.values() if held.ready and held.job is None]
+            free = [held for held in self._slots.values() if held.ready and held.job is None and self._is_good(held)]
             if not free:
                 return
             self._begin(min(free, key=lambda it: busy[it.place.node.id]), self._queue.pop(0))

@@ -37,7 +37,7 @@ def describe(state: StudyState, job: JobRecord, origin: dict[str, Any], original
         "train": job.train.to_dict(),
         "fingerprint": job.fingerprint,
         "weights_sha256": job.result.weights_sha256 if job.result else "",
-        "val_accuracy": job.reports[-1].val_accuracy if job.kind == "final" else job.best,
+        "val_accuracy": job.kept_accuracy,
         "parameters": cost.parameters,
         "flops": cost.flops,
         "accuracy": {"validation": accuracy.validation(original, classes), "test": accuracy.test(state, job)},

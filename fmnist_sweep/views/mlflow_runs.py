@@ -24,6 +24,7 @@ from fmnist_sweep.views.optuna_storage import masked
 from fmnist_sweep.views.shown import STUDY_RUN
 
 _NOTE = "mlflow.note.content"  # shown as the description, as Markdown
+_LONGEST_NOTE = 5_000  # what any release of MLflow takes as a tag of an experiment; a run's it cuts itself
 
 
 class MlflowView:
@@ -204,7 +205,7 @@ class MlflowView:
         run = self._study_run(event.time)
         text = event.body["markdown"]
         self._client.set_tag(run, _NOTE, text)
-        self._client.set_experiment_tag(self._experiment, _NOTE, text)
+        self._client.set_experiment_tag(self._experiment, _NOTE, shown.cut(text, _LONGEST_NOTE))
         self._client.log_text(run, text, "summary.md")
         self._save_views(state)
         self._client.set_terminated(run, "FINISHED", end_time=_ms(event.time))

@@ -16,7 +16,7 @@ from fmnist_sweep.proposers.optuna import distributions
 from fmnist_sweep.schema import SweepConfig
 from fmnist_sweep.state import JobRecord, StudyState
 from fmnist_sweep.views.optuna_claim import KEY as KEY
-from fmnist_sweep.views.optuna_claim import Claim
+from fmnist_sweep.views.optuna_claim import OWNER, Claim
 from fmnist_sweep.views.optuna_open import line, storage_at
 
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
@@ -135,15 +135,24 @@ class OptunaView:
         return self._study
 
 
-def move_aside(uri: str, study: str, to: str) -> None:
+def move_aside(uri: str, study: str, to: str, owner: str = "") -> None:
     """Renames a study in a storage, if it is there.
+
+    Args:
+        uri: Of the storage.
+        study: Its name.
+        to: Its new name.
+        owner: Id of the study that it must be of, as others may have one of that name there; "" for whosever it is.
 
     Raises:
         StorageError: The storage can't be used.
     """
     storage = storage_at(uri)
     try:
-        if study in optuna.get_all_study_names(storage):
+        if study not in optuna.get_all_study_names(storage):
+            return
+        whose = optuna.load_study(study_name=study, storage=storage).user_attrs.get(OWNER)
+        if not owner or whose == owner:
             optuna.copy_study(from_study_name=study, from_storage=storage, to_storage=storage, to_study_name=to)
             optuna.delete_study(study_name=study, storage=storage)
     except Exception as error:

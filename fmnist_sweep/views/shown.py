@@ -13,6 +13,7 @@ from fmnist_sweep.trial import Report
 Status = Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED"]
 Curve = tuple[tuple[int, float], ...]  # (step, value), in order
 
+_CUT = "\n\nThe rest is in `summary.md` of the study's run."
 STUDY_RUN = "study"
 NAME_TAG = "sweep.name"
 STUDY_FILES = ("sweep.json", "environment.txt")
@@ -26,6 +27,13 @@ _LAB_COLORS = {
     "lab-mlp": "#8a6d3b",
 }
 _TRIAL_COLORS = ("#1f5fbf", "#2aa198", "#6a4fc1", "#3f9b3f", "#0b8fd1", "#157f6b", "#8e7cc3", "#34495e", "#7cb342")
+
+
+def cut(text: str, most: int) -> str:
+    """A text of at most so many characters, whole lines, with a word on what is missing."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most - len(_CUT)].rpartition(chr(10))[0]}{_CUT}"
 
 
 def status(job: JobRecord) -> Status:
