@@ -27,6 +27,7 @@ RANDOM_FLIPS = 20_000
 EXACT_DISCORDANT = 25
 NORMAL_FREEDOM = 1e6  # from so many degrees of freedom on, t is the normal to six digits
 _CHUNK = 1_000
+_TIE = 1e-9  # what the same sum in another order may differ by, and more
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +228,7 @@ def sign_flip_p(differences: ArrayLike, *, seed: int = 0) -> float:
         seed: Of the random signs.
     """
     sizes = _flipped(np.asarray(differences, dtype=np.float64)[:, None], seed)
-    return float(np.mean(sizes >= sizes[0]))
+    return float(np.mean(sizes >= sizes[0] - _TIE))
 
 
 def smallest_p(seeds: int) -> float:
@@ -275,7 +276,7 @@ def step_down_p(differences: ArrayLike, *, seed: int = 0) -> tuple[float, ...]:
     order = np.argsort(merit[0], kind="stable")
     for pair in order:
         best = np.maximum(best, merit[:, pair])
-        adjusted[pair] = np.mean(best >= merit[0, pair])
+        adjusted[pair] = np.mean(best >= merit[0, pair] - _TIE)
     for better, worse in pairwise(order[::-1]):
         adjusted[worse] = max(adjusted[worse], adjusted[better])
     return tuple(float(p_value) for p_value in adjusted)
@@ -289,22 +290,22 @@ def _flipped(differences: Floats, seed: int) -> Floats:
         seed: Of the random signs.
 
     Returns:
-        Shape (flips, pairs), rounded so that equal sums compare equal.
+        Shape (flips, pairs); sums that are equal may differ by their rounding, which is far below ``_TIE``.
     """
     seeds = len(differences)
     if seeds == 0:
         raise UsageError("no differences to test; valid: one for each seed, at least 1")
     largest = np.sqrt(seeds * np.sum(differences**2, axis=0))
     scaled = differences / np.where(largest > 0, largest, 1.0)
-    return np.concatenate([np.abs(signs @ scaled) for signs in _signs(seeds, seed)]).round(12)
+    return np.concatenate([np.abs(signs @ scaled) for signs in _signs(seeds, seed)])
 
 
 def _as_large(values: Floats) -> NDArray[np.int64]:
-    """For each value, how many are at least as large."""
+    """For each value, how many are at least as large, ties counted as equal."""
     order = np.argsort(values)
     ranked = values[order]
     counts = np.empty(len(values), dtype=np.int64)
-    counts[order] = len(values) - np.searchsorted(ranked, ranked)  # queries in order: the cache serves them
+    counts[order] = len(values) - np.searchsorted(ranked, ranked - _TIE)  # queries in order: the cache serves them
     return counts
 
 

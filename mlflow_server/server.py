@@ -237,13 +237,13 @@ class RunningServer:
         return self._settings.masked(" | ".join(words[-2:])) or "none"
 
 
-def start(settings: ServerSettings, *, log: Path | None = None, timeout_s: float = 60) -> RunningServer:
+def start(settings: ServerSettings, *, log: Path | None = None, timeout_s: float = 180) -> RunningServer:
     """Starts the server in a process group of its own and waits for its first answer.
 
     Args:
         settings: Of the server; its port may be 0.
         log: File that the server's output is added to; by default it is thrown away.
-        timeout_s: Seconds to wait for the first answer, which can take 20 on a slow machine.
+        timeout_s: Seconds to wait for the first answer, which can take 20 on a slow machine, and more on a busy one.
 
     Raises:
         ServerError: The port is taken, or the server ended or gave no answer in time. Nothing is left running.

@@ -23,7 +23,7 @@ def settings(**changes: object) -> ServerSettings:
     return ServerSettings(**{**values, **changes})  # type: ignore[arg-type]
 
 
-def group_ends(pid: int, within_s: float = 15.0) -> bool:
+def group_ends(pid: int, within_s: float = 60.0) -> bool:
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         try:

@@ -351,7 +351,7 @@ def test_a_peer_has_tensorflow_as_it_comes() -> None:
 def test_a_process_is_ended_when_its_time_is_over(tmp_path: Path) -> None:
     (tmp_path / "sleeper.py").write_text("import time\nprint('here', flush=True)\ntime.sleep(60)\n")
     sizes: list[int] = []
-    ran = processes.run(["sleeper"], tmp_path, limit_s=5.0, look=lambda pid: sizes.append(processes.memory_bytes(pid)))
+    ran = processes.run(["sleeper"], tmp_path, limit_s=20.0, look=lambda pid: sizes.append(processes.memory_bytes(pid)))
     assert (ran.stopped, ran.code, ran.stdout) == (True, -15, "here\n")
     assert max(sizes) > 1_000_000
     assert ran.cpu_s > 0

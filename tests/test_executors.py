@@ -48,7 +48,9 @@ from pathlib import Path
 
 with Path(__file__).with_name("loading").open("a") as file:
     print(os.getpid(), file=file)
-time.sleep(1)
+while not Path(__file__).with_name("signalled").exists():
+    time.sleep(0.01)
+time.sleep(0.1)  # for the signal to come
 """
 
 CALLER = """
@@ -299,6 +301,7 @@ def test_ctrl_c_while_the_fork_server_loads_is_left_to_the_driver(tmp_path: Path
         loading = tmp_path / "loading"
         wait_for(lambda: loading.exists() and loading.read_text().endswith("\n"), "the fork server")
         os.killpg(caller.pid, signal.SIGINT)
+        (tmp_path / "signalled").touch()
         assert caller.stderr is not None
         assert caller.stderr.read() == ""
     assert caller.returncode == 0

@@ -145,7 +145,7 @@ def test_the_examples_work_without_this_package(exported: Exported, finished: St
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=480,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -191,7 +191,7 @@ def test_predict_needs_no_tensorflow_where_there_is_another_format(exported: Exp
         [sys.executable, "-c", code, str(folder), str(tmp_path / "four.npy"), "--json"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -22,7 +22,7 @@ from fmnist_sweep.executors.local import LocalExecutor
 from fmnist_sweep.ledger import Ledger
 from fmnist_sweep.pasts import Pasts
 from fmnist_sweep.state import StudyState
-from fmnist_sweep.trial import TrialJob, run_trial
+from fmnist_sweep.trial import Report, TrialJob, run_trial
 from tests import stand_ins
 from tests.driver_place import Place
 
@@ -163,15 +163,17 @@ def test_a_worker_that_is_halted_is_ended_and_its_trial_goes_on_from_its_checkpo
 
 
 @pytest.fixture(scope="module")
-def half_trained(source: DataSource, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrialJob, bytes, object]:
-    """A real job, its checkpoint after one of two epochs, and how it ends without interruption."""
+def half_trained(
+    source: DataSource, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[TrialJob, bytes, Report, object]:
+    """A real job, its checkpoint after one of two epochs and the report there, and how it ends undisturbed."""
     folder = tmp_path_factory.mktemp("half")
     prepared = datasets.prepare(source, folder / "data", train_images=320)
     arch = ArchSpec((28, 28, 1), 10, blocks=(BlockSpec(8),))
     job = TrialJob("trial-0000", arch, TrainSpec(epochs=2), (1.0, 2.0), prepared, folder / "job")
-    checkpoints: list[bytes] = []
-    result = run_trial(job, lambda _: checkpoints.append(job.checkpoint.read_bytes()))
-    return job, checkpoints[0], figures(result, job)
+    checkpoints: list[tuple[bytes, Report]] = []
+    result = run_trial(job, lambda report: checkpoints.append((job.checkpoint.read_bytes(), report)))
+    return job, *checkpoints[0], figures(result, job)
 
 
 def figures(result: object, job: TrialJob) -> object:
@@ -181,23 +183,24 @@ def figures(result: object, job: TrialJob) -> object:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
-    "harm",
+    ("harm", "good"),
     [
-        pytest.param(lambda whole: whole, id="none"),
-        pytest.param(lambda whole: whole[: len(whole) // 2], id="cut off"),
-        pytest.param(lambda _: b"", id="empty"),
-        pytest.param(lambda whole: flipped(whole), id="a bit"),
+        pytest.param(lambda whole: whole, True, id="none"),
+        pytest.param(lambda whole: whole[: len(whole) // 2], False, id="cut off"),
+        pytest.param(lambda _: b"", False, id="empty"),
+        pytest.param(lambda whole: flipped(whole), False, id="a bit"),
     ],
 )
 def test_a_damaged_checkpoint_is_never_read_as_good_and_the_training_ends_as_if_undisturbed(
-    half_trained: tuple[TrialJob, bytes, object], harm: Callable[[bytes], bytes]
+    half_trained: tuple[TrialJob, bytes, Report, object], harm: Callable[[bytes], bytes], good: bool
 ) -> None:
-    job, checkpoint, expected = half_trained
+    job, checkpoint, first, expected = half_trained
     job.weights.unlink()
     job.checkpoint.write_bytes(harm(checkpoint))
-    places: list[int] = []
-    assert figures(run_trial(job, lambda report: places.append(report.place)), job) == expected
-    assert places == [0, 1]
+    heard: list[Report] = []
+    assert figures(run_trial(job, heard.append), job) == expected
+    assert [report.place for report in heard] == [0, 1]
+    assert (heard[0] == first) == good  # what was trained again took another time
 
 
 def flipped(content: bytes) -> bytes:

@@ -107,7 +107,7 @@ def team(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         wait_for(lambda: answers(found), "the team's server")
         yield found
         process.terminate()
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=240) == 0
         assert group_ends(process.pid)
     finally:
         with suppress(ProcessLookupError):

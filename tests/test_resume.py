@@ -53,7 +53,13 @@ def workers_of(driver: int) -> list[int]:
         except OSError:
             return []
 
-    servers = [pid for pid in children(driver) if "forkserver" in Path(f"/proc/{pid}/cmdline").read_text()]
+    def command(pid: int) -> str:
+        try:
+            return Path(f"/proc/{pid}/cmdline").read_text()
+        except OSError:  # it has ended
+            return ""
+
+    servers = [pid for pid in children(driver) if "forkserver" in command(pid)]
     return [worker for server in servers for worker in children(server)]
 
 

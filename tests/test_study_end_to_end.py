@@ -304,7 +304,7 @@ def test_ui_serves_the_comparison_and_ends_with_ctrl_c(finished: Study) -> None:
     finally:
         child.send_signal(signal.SIGINT)
         try:
-            _, stderr = child.communicate(timeout=60)
+            _, stderr = child.communicate(timeout=240)
         finally:
             child.kill()  # nothing outlives a failed test
     assert child.returncode == 0, stderr

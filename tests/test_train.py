@@ -272,14 +272,18 @@ def test_worker_trains_from_its_checkpoint(source: DataSource, tmp_path: Path) -
     class Stopped(Exception):  # noqa: N818
         pass
 
-    def stop(_: Report) -> None:
+    first: list[Report] = []
+
+    def stop(report: Report) -> None:
+        first.append(report)
         raise Stopped
 
     with pytest.raises(Stopped):
         run_trial(job, stop)
-    places: list[int] = []
-    result = run_trial(job, lambda report: places.append(report.place))
-    assert places == [0, 1]  # the first again, as it may never have been heard
+    heard: list[Report] = []
+    result = run_trial(job, heard.append)
+    assert [report.place for report in heard] == [0, 1]  # the first again, as it may never have been heard
+    assert heard[0] == first[0]  # its seconds too: nothing was trained again
     assert result.images == 1000
     assert result.weights_sha256
     assert job.weights.exists()
@@ -291,5 +295,6 @@ def test_the_last_epochs_weights_are_kept_where_they_are_asked_for(split: Split)
 
     training = Training(PLAIN, TrainSpec(epochs=3, optimizer="sgd", learning_rate=2.0), split)  # up and down
     outcome = fit(training, (1.0, 2.0, 3.0), lambda _: None, lambda _: None, keep="last")
+    assert outcome.progress.best_epoch < 3  # else the best would be the same
     kept = nets.weights_from_bytes(outcome.weights)
     assert all(np.array_equal(a, b) for a, b in zip(kept, training.net.model.get_weights(), strict=True))

@@ -29,7 +29,7 @@ def addresses(judged: Study) -> Iterator[dict[str, str]]:
     finally:
         child.send_signal(signal.SIGINT)
         try:
-            child.communicate(timeout=60)
+            child.communicate(timeout=240)
         finally:
             child.kill()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from pathlib import Path
 from types import TracebackType
 
@@ -79,5 +80,13 @@ class Tracker:
     def _start(self) -> None:
         if self._server is not None:
             self._server.stop()
-        if not self._closing.is_set():
-            self._server = mlflow_server.start(self._settings, log=self._log, timeout_s=_START_S)
+        deadline = time.monotonic() + _START_S
+        while not self._closing.is_set():
+            try:
+                self._server = mlflow_server.start(self._settings, log=self._log, timeout_s=_START_S)
+            except mlflow_server.ServerError:  # somebody else may have its port for a moment
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(1)
+            else:
+                break
