@@ -31,8 +31,8 @@ _TOGETHER = {
     "Ray": ("test_compose_stack", "test_ray", "test_ray_cluster", "test_ray_slots"),
     "kills": ("test_soak", "test_resume", "test_faults_workers", "test_driver_failures", "test_executors"),
     "finished": (
-        "test_study_end_to_end", "test_export_real", "test_web_pages", "test_report", "test_doctor", "test_faults_study",
-        "test_bad_input", "test_docs",
+        "test_study_end_to_end", "test_export_real", "test_web_pages", "test_report", "test_doctor",
+        "test_faults_study", "test_bad_input", "test_docs",
     ),
     "PostgreSQL": ("test_mlflow_server_team", "test_postgres"),
 }  # fmt: skip
@@ -62,7 +62,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         return None
     from xdist.scheduler import LoadScopeScheduling
 
-    class Grouped(LoadScopeScheduling):
+    class Grouped(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             module = Path(nodeid.partition("::")[0]).stem
             return _GROUPS.get(module, module)
