@@ -24,14 +24,19 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None) ->
         The command's exit code, or 128 plus the number of the signal that ended it.
     """
     children: list[subprocess.Popen[bytes]] = []
+    early: list[int] = []
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
         for child in children:
             child.send_signal(number)
+        if not children:
+            early.append(number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, pass_on)
     children.append(subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL))
+    for number in early:  # came while the child was being started
+        children[0].send_signal(number)
     code = children[0].wait()
     return code if code >= 0 else 128 - code
 

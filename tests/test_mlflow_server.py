@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -72,6 +73,22 @@ def test_guard_passes_signals_and_exit_codes(ending: str, code: int) -> None:
         if code != 7:
             process.terminate()
         assert process.wait(timeout=120) == code
+
+
+def test_guard_passes_on_what_comes_while_it_starts_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = subprocess.Popen
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def struck(*args: Any, **options: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return start(*args, **options)
+
+    monkeypatch.setattr("mlflow_server.guard.subprocess.Popen", struck)
+    try:
+        assert guard.run([sys.executable, "-c", "import time; time.sleep(60)"]) == 128 + signal.SIGTERM
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_guard_ends_its_group_when_its_starter_is_gone() -> None:

@@ -80,18 +80,18 @@ def team(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     secrets = {"MLFLOW_BACKEND_STORE_PASSWORD": postgres.password, "MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN}
     for name, secret in secrets.items():
         (folder / name).write_text(secret + "\n")
-    port = settled(settings(port=0)).port
     variables = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "PG"))},
         **{f"{name}_FILE": str(folder / name) for name in secrets},
         "MLFLOW_BACKEND_STORE_URI": postgres.url(database, password=False),
         "MLFLOW_ARTIFACTS_DESTINATION": str(folder / "artifacts"),
         "MLFLOW_FLASK_SERVER_SECRET_KEY": KEY,
-        "MLFLOW_PORT": str(port),
         "MLFLOW_SERVER_ALLOWED_HOSTS": "mlflow.example",
         "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": ORIGIN,
     }
     migrate_twice_at_once(variables)
+    port = settled(settings(port=0)).port  # not before: others may take it meanwhile
+    variables["MLFLOW_PORT"] = str(port)
     log = folder / "log"
     with log.open("wb") as file:
         process = subprocess.Popen(
