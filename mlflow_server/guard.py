@@ -35,8 +35,8 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None) ->
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, pass_on)
     children.append(subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL))
-    for number in early:  # came while the child was being started
-        children[0].send_signal(number)
+    for missed in early:  # came while the child was being started
+        children[0].send_signal(missed)
     code = children[0].wait()
     return code if code >= 0 else 128 - code
 

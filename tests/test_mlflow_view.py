@@ -188,3 +188,16 @@ def test_an_experiment_of_another_study_is_left_alone(ledger: Ledger, uri: str, 
     connect(uri).create_experiment("mine")
     with pytest.raises(TrackingError, match="another study's"):
         view_of(ledger, uri, tmp_path)
+
+
+@pytest.mark.parametrize("most", [200, 1_000])
+def test_a_long_note_is_cut_between_lines_and_says_where_the_rest_is(most: int) -> None:
+    text = "\n".join(f"line {place}" for place in range(100))
+    found = shown.cut(text, most)
+    assert len(found) <= most
+    if len(text) <= most:
+        assert found == text
+    else:
+        kept, _, rest = found.partition("\n\n")
+        assert text.startswith(f"{kept}\n")
+        assert "summary.md" in rest

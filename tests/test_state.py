@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from fmnist_sweep.ledger import Event, Ledger
 from fmnist_sweep.state import ENDED, StudyState
 from fmnist_sweep.trial import Report, TrialResult
+from tests.report_stand_ins import Story
 from tests.stand_ins import asked, proposals, reports_of
 from tests.strategies import CALM
 
@@ -152,3 +153,12 @@ def test_a_clock_that_was_set_back_takes_no_time_away() -> None:
     for time in (100.0, 110.0, 50.0, 55.0):
         past.add(time, "view", "", len(past.events))
     assert StudyState.of(past.events).wall_s == 15.0
+
+
+def test_what_a_kept_model_scores_is_the_best_epochs_but_in_the_finals_the_last_ones() -> None:
+    story = Story().begin().search(3)
+    job = story.state.ranked()[0]
+    assert job.result is not None
+    lucky = replace(job, result=replace(job.result, best_val_accuracy=0.99))
+    assert lucky.kept_accuracy == 0.99
+    assert replace(lucky, kind="final").kept_accuracy == job.reports[-1].val_accuracy

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
+from fmnist_sweep import app
 from fmnist_sweep.commands import status
 from fmnist_sweep.display import LiveTable, clock, news
 from fmnist_sweep.estimate import seconds_left
@@ -143,6 +145,16 @@ def test_a_failure_that_is_shared_is_told_as_one() -> None:
     reason = "diverged: the loss became nan (the same net as lab-cnn3)"
     told.tell("ended", "trial-0006", 0, state="failed", reason=reason, result=None)
     assert f"FAILED: {reason}" in news(told.state, told.events[-1], 50)
+
+
+def test_names_of_users_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table("net")
+    table.add_row("[other] :smile:")
+    shown = app.console()
+    shown.print("photo[edited].jpg, [/x]", table)
+    told = capsys.readouterr().err
+    assert "photo[edited].jpg, [/x]" in told
+    assert "[other] :smile:" in told
 
 
 def test_a_net_that_waits_to_go_on_does_not_train() -> None:
