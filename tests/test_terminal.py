@@ -20,6 +20,7 @@ from fmnist_sweep.display import LiveTable, clock, news
 from fmnist_sweep.estimate import seconds_left
 from fmnist_sweep.home import Home
 from fmnist_sweep.ledger import Ledger
+from fmnist_sweep.state import StudyState
 from tests.pseudo_terminal import PATIENCE_S, terminal
 from tests.report_stand_ins import curve, proposals
 from tests.terminal_child import story
@@ -77,18 +78,21 @@ def test_status_follows_a_running_study_from_another_terminal_to_its_end(tmp_pat
             assert "not running" in " ".join(left[:2])
 
 
-def test_more_running_nets_than_a_terminal_has_lines_are_counted() -> None:
-    console = Console(file=io.StringIO(), width=80, height=16)
+def drawn_table(state: StudyState, lines: int = 40) -> str:
+    """The live table of a study at a terminal of 80 columns."""
+    console = Console(file=io.StringIO(), width=80, height=lines)
     table = LiveTable(console, 50)
     table.close()
     with console.capture() as drawn:
-        console.print(table._render(story(30).state))
-    lines = drawn.get().splitlines()
+        console.print(table._render(state))
+    return drawn.get()
+
+
+def test_more_running_nets_than_a_terminal_has_lines_are_counted() -> None:
+    lines = drawn_table(story(30).state, 16).splitlines()
     assert len(lines) < 16
     assert lines[-1].strip() == "and 20 more"
-    with console.capture() as drawn:
-        console.print(table._render(story(10).state))
-    assert "more" not in drawn.get()
+    assert "more" not in drawn_table(story(10).state, 16)
 
 
 def test_the_time_left_is_that_of_all_that_were_seen_at_work() -> None:
@@ -128,12 +132,7 @@ def test_a_net_shows_at_a_rung_what_it_is_compared_by() -> None:
     (report,) = curve(arch, train, (0.5,))
     rough = replace(report, val_accuracy=0.8111, steady_accuracy=0.8222)
     told.tell("report", "trial-0006", rough.place, **rough.body)
-    console = Console(file=io.StringIO(), width=80, height=40)
-    table = LiveTable(console, 50)
-    table.close()
-    with console.capture() as drawn_table:
-        console.print(table._render(told.state))
-    assert " 82.22 %" in drawn_table.get()
+    assert " 82.22 %" in drawn_table(told.state)
     told.tell("held", "trial-0006", rough.place)
     assert "  82.22 %  set aside at epoch 0.5  " in news(told.state, told.events[-1], 50)
 
@@ -160,13 +159,8 @@ def test_names_of_users_are_no_markup(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_net_that_waits_to_go_on_does_not_train() -> None:
     told = story(2)
     told.tell("paused", "trial-0006", 1)
-    console = Console(file=io.StringIO(), width=80, height=40)
-    table = LiveTable(console, 50)
-    table.close()
-    with console.capture() as drawn:
-        console.print(table._render(told.state))
-    assert "trial 7" in drawn.get()
-    assert "trial 6 " not in drawn.get()
+    assert "trial 7" in drawn_table(told.state)
+    assert "trial 6 " not in drawn_table(told.state)
     assert [line.split(": ")[0] for line in status.under_way(told.state, True)] == [
         "trial 6 unfinished",
         "trial 7 training",
