@@ -146,8 +146,10 @@ def _shares(studied: Mapping[str, Found]) -> Table:
         tuple(rows),
         "From the ledger, n=1 study each. Shares of workers x time. score: on the 12,000 images for validation. start: "
         "from a worker's start to its first report, all but training and scoring. tell: the same between two reports "
-        "(checkpoint, the driver's answer). lost: cut short by an interruption, and trained again. idle: no job, as "
-        "while the command starts and ends. In ledgers of older releases scoring is part of start and tell.",
+        "(checkpoint, the driver's answer). lost: cut short by an interruption, and trained again. tail: no job "
+        "any more, while the other workers train the last nets. idle: no job besides that, as while the command starts "
+        "and ends. Not training or scoring: all but train, score and tail. In ledgers of older releases scoring is "
+        "part of start and tell.",
     )
 
 

@@ -24,7 +24,8 @@ class Shares:
         tell: Between two reports, all but training and scoring: checkpoint, the driver's answer.
         end: From a worker's last report to the driver's knowing that it has ended.
         lost: The same where the worker died or was interrupted: training that is done again.
-        idle: No job.
+        tail: No job any more, while others train to the study's end.
+        idle: No job besides that.
     """
 
     workers: int
@@ -35,6 +36,7 @@ class Shares:
     tell: float
     end: float
     lost: float
+    tail: float
     idle: float
 
     @property
@@ -44,8 +46,8 @@ class Shares:
 
     @property
     def not_training(self) -> float:
-        """Share of the whole that is neither training nor scoring, 0 to 1."""
-        return 1 - (self.train + self.score) / self.whole
+        """Share of the whole that is neither training nor scoring, 0 to 1; in the tail, others train."""
+        return 1 - (self.train + self.score + self.tail) / self.whole
 
     def to_dict(self) -> dict[str, float]:
         """Plain JSON types, with the shares."""
@@ -53,7 +55,7 @@ class Shares:
         return {**asdict(self), **shares, "not_training": self.not_training}
 
 
-PARTS = ("train", "score", "start", "tell", "end", "lost", "idle")
+PARTS = ("train", "score", "start", "tell", "end", "lost", "tail", "idle")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +93,9 @@ def of_events(events: Sequence[Event]) -> Shares:
     train, score, start, tell, end, lost = (sum(parts) for parts in zip(*(it.parts() for it in stretches), strict=True))
     wall_s = _wall(events)
     workers = most_at_once((it.began, it.ended) for it in stretches)
-    idle = max(workers * wall_s - train - score - start - tell - end - lost, 0.0)
-    return Shares(workers, wall_s, train, score, start, tell, end, lost, idle)
+    tail = _tail(stretches, workers)
+    idle = max(workers * wall_s - train - score - start - tell - end - lost - tail, 0.0)
+    return Shares(workers, wall_s, train, score, start, tell, end, lost, tail, idle)
 
 
 def _stretches(events: Iterable[Event]) -> Iterator[Stretch]:
@@ -123,6 +126,14 @@ def _wall(events: Sequence[Event]) -> float:
             began = event.time
         last = event.time
     return spent + last - began
+
+
+def _tail(stretches: Sequence[Stretch], workers: int) -> float:
+    """Seconds of workers without a job after the last start, while another has one."""
+    last = max(it.began for it in stretches)
+    ends = sorted(it.ended for it in stretches if it.ended > last)
+    idle_from_the_last_start = (workers - len(ends)) * (ends[-1] - last) if ends else 0.0
+    return idle_from_the_last_start + sum(ends[-1] - ended for ended in ends)
 
 
 def most_at_once(spans: Iterable[tuple[float, float]]) -> int:

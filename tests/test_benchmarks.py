@@ -216,8 +216,30 @@ def test_every_second_of_the_workers_is_booked_once() -> None:
     )
     assert (found.workers, found.wall_s) == (1, 27.0)
     assert (found.train, found.score, found.start, found.tell, found.end) == (11.0, 2.0, 3.5, 0.5, 2.0)
-    assert (found.lost, found.idle) == (3.0, 5.0)
+    assert (found.lost, found.tail, found.idle) == (3.0, 0.0, 5.0)
     assert found.not_training == pytest.approx(1 - 13 / 27)
+
+
+def test_a_worker_that_waits_for_the_last_net_of_another_is_told_apart() -> None:
+    found = shares.of_events(
+        _events(
+            (0, "session", "", None),
+            (1, "started", "a", None),
+            (2, "started", "b", None),
+            (4, "report", "a", 3.0),
+            (4, "ended", "a", None),
+            (4, "started", "c", None),
+            (6, "report", "b", 4.0),
+            (6, "ended", "b", None),  # nobody starts any more: three seconds of one worker
+            (9, "report", "c", 5.0),
+            (9, "ended", "c", None),
+            (10, "summary", "", None),
+            score_s=0.0,
+        )
+    )
+    assert (found.workers, found.wall_s, found.train) == (2, 10.0, 12.0)
+    assert (found.tail, found.idle) == (3.0, 5.0)
+    assert found.not_training == pytest.approx(5 / 20)
 
 
 def test_where_nobody_told_how_long_scoring_took_no_second_is_lost() -> None:
