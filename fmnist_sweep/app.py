@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -36,21 +37,18 @@ def told(command: Callable[..., None]) -> Callable[..., None]:
         except SweepError as error:
             if options.get("verbose"):
                 traceback.print_exc()
-            typer.echo(f"error: {error}", err=True)
+            _say(f"error: {error}")
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
-            typer.echo("interrupted", err=True)
+            _say("interrupted")
             raise typer.Exit(130) from None
-        except BrokenPipeError:
-            sys.stderr.close()  # whoever read the output has gone
-            raise typer.Exit(1) from None
         except typer.Exit:
             raise
         except Exception as error:
             if options.get("verbose"):
                 traceback.print_exc()
             first = (str(error).splitlines() or [""])[0]
-            typer.echo(f"error: {type(error).__name__}: {first} (-v shows the traceback)", err=True)
+            _say(f"error: {type(error).__name__}: {first} (-v shows the traceback)")
             raise typer.Exit(1) from None
 
     return wrapped
@@ -68,7 +66,25 @@ def console(quiet: bool = False) -> Console:
 
 def print_json(result: dict[str, Any]) -> None:
     """The one object that ``--json`` prints."""
-    print(json.dumps(result), flush=True)
+    try:
+        print(json.dumps(result), flush=True)
+    except BrokenPipeError:
+        _give_up(sys.stdout.fileno())
+        raise typer.Exit(1) from None
+
+
+def _say(line: str) -> None:
+    try:
+        typer.echo(line, err=True)
+    except BrokenPipeError:
+        _give_up(sys.stderr.fileno())
+
+
+def _give_up(stream: int) -> None:
+    """Whoever read it has gone: what is still in Python's hands would fail once more when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream)
+    os.close(nowhere)
 
 
 def finish(result: dict[str, Any], as_json: bool, code: int = 0) -> None:

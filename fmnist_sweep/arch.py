@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
+from itertools import count
 from typing import Any, Literal, get_args
 
 from fmnist_sweep import checks
@@ -82,7 +83,7 @@ class ArchSpec:
             BatchNorm sees a quarter of the values; before the activation where nothing is pooled.
         bn_dense: Whether the dense layers have BatchNorm too (placed as in the blocks).
         bn_logits: Whether the last layer's output is normalised before the softmax.
-        head: How the last feature maps become one vector.
+        head: How the last feature maps become one vector; ``flatten`` where they are of one pixel.
         dense: Units of each hidden dense layer, none to three of them.
         dense_dropout: Share that dropout sets to zero after each hidden dense layer.
     """
@@ -135,6 +136,11 @@ class ArchSpec:
                     f"valid for images of {self.input_shape[0]}x{self.input_shape[1]}: fewer pooling blocks"
                 )
             height, width = height // 2, width // 2
+        # One net has one name: a map of one pixel is its own average, and what is not pooled has no place behind it.
+        if (height, width) == (1, 1):
+            object.__setattr__(self, "head", "flatten")
+        if self.batch_norm == "after_pooling" and not any(block.pooled for block in self.blocks):
+            object.__setattr__(self, "batch_norm", "before_activation")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, the inverse of ``from_dict``."""
@@ -189,6 +195,15 @@ class ArchSpec:
         return "-".join(str(block.filters) for block in self.blocks) or "none"
 
 
+SEEDS = 2**31
+"""How many seeds there are, from 0 on."""
+
+
+def seeds_from(first: int) -> Iterator[int]:
+    """Every seed from ``first`` on, and after the last the first ones again."""
+    return (number % SEEDS for number in count(first))
+
+
 @dataclass(frozen=True, slots=True)
 class TrainSpec:
     """How a net is trained.
@@ -238,7 +253,7 @@ class TrainSpec:
         checks.real("weight_decay", self.weight_decay, 0.0, 10.0)
         checks.real("momentum", self.momentum, 0.0, 1.0, open_high=True)
         checks.one_of("precision", self.precision, get_args(Precision))
-        checks.whole("seed", self.seed, 0, 2**31 - 1)
+        checks.whole("seed", self.seed, 0, SEEDS - 1)
         _as_floats(self, "learning_rate", "label_smoothing", "weight_decay", "momentum")
         if self.weight_decay and self.optimizer != "adamw":
             raise SpecError(f"weight_decay is {self.weight_decay!r} with optimizer {self.optimizer!r}; valid: 'adamw'")

@@ -48,13 +48,14 @@ def move_aside(settings: Settings, name: str) -> str:
         at = study.at_its_storage(settings, known.storage)
         stamp = f"-{time.strftime('%Y%m%d-%H%M%S')}"
         aside = name[: MAX_NAME - len(stamp)] + stamp
-        path = settings.home.study(aside).path  # before anything is renamed
+        path = settings.home.study(aside).path
+        from fmnist_sweep.views import optuna_open, optuna_storage
+
+        optuna_open.storage_at(at.optuna)  # it, too, before anything is renamed
         try:
             _rename_experiment(settings, known, name, aside)
         except Exception as error:
             raise FatalError(f"MLflow can't rename experiment {name!r}: {error}") from None
-        from fmnist_sweep.views import optuna_storage
-
         optuna_storage.move_aside(at.optuna, name, aside, known.identity)
         folder.path.rename(path)
     return aside

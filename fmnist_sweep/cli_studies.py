@@ -217,7 +217,8 @@ def report(
     sweep: Sweep = "",
     home: Home = HOME,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="The page; by default HOME/reports/STUDY.html.")
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="The page, .md beside it; by default HOME/reports/STUDY.html."),
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,

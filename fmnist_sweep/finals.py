@@ -10,13 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import count as count_from
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from fmnist_sweep.arch import ArchSpec, TrainSpec
+from fmnist_sweep.arch import ArchSpec, TrainSpec, seeds_from
 from fmnist_sweep.data import DataSource, PreparedData
 from fmnist_sweep.errors import StudyError, UsageError
 from fmnist_sweep.executors.local import call
@@ -26,9 +25,6 @@ from fmnist_sweep.ledger import Ledger
 from fmnist_sweep.state import JobRecord, StudyState
 from fmnist_sweep.testing import Candidate, check, score
 from fmnist_sweep.trial import Extra
-
-TOP = 3
-SEEDS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +97,8 @@ def job_key(name: str, seed: int) -> str:
 
 
 def seeds_of(state: StudyState, count: int) -> tuple[int, ...]:
-    """``count`` seeds above all that the search has trained under: a sweep may search over seeds too.
+    """``count`` seeds that the search has not trained under, from the one above its highest on and around: a sweep may
+    search over seeds too.
 
     A seed under which the machine failed a final gives its place to the next, for all nets. One under which a net
     diverged does not: that is what the net does, see ``diverged``.
@@ -111,9 +108,9 @@ def seeds_of(state: StudyState, count: int) -> tuple[int, ...]:
     """
     if count < 2:
         raise UsageError(f"--seeds is {count}; valid: 2 or more, as one seed can't tell a gain from luck")
-    first = 1 + max(int(state.study["seed"]), max((job.train.seed for job in state.trials()), default=0))
+    used = {int(state.study["seed"]), *(job.train.seed for job in state.trials())}
     lost = {job.train.seed for job in state.of_kind("final") if job.state == "failed" and not _diverged(job)}
-    return tuple(islice((seed for seed in count_from(first) if seed not in lost), count))
+    return tuple(islice((seed for seed in seeds_from(1 + max(used)) if seed not in used | lost), count))
 
 
 def _diverged(job: JobRecord) -> bool:

@@ -16,6 +16,7 @@ from fmnist_sweep.errors import HomeError, StudyError, UsageError
 
 _PROBE_BYTES = 65_536  # so that a disk that is full to the last block is noticed
 MAX_NAME = 80
+_ODD = re.compile(r"\?|%[0-9A-Fa-f]{2}")  # in an address the first ends the path, the second is another character
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME - 1}}}")
 
 
@@ -73,11 +74,11 @@ class StudyFolder:
     def in_use(self) -> bool:
         """Whether a driver holds the study now."""
         try:
-            file = os.open(self.path / "lock", os.O_RDWR)
+            file = os.open(self.path / "lock", os.O_RDONLY)
         except FileNotFoundError:
             return False
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
             return True
         finally:
@@ -145,8 +146,10 @@ class Home:
         """Makes the folder and proves that it can be written.
 
         Raises:
-            HomeError: It can't.
+            HomeError: It can't, or the addresses of the databases in it would name other files.
         """
+        if odd := _ODD.search(str(self.path.resolve())):
+            raise HomeError(f"--home {self.path}: its full path has {odd[0]!r}; valid: one without ? and without %XX")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             probe = self.path / f".probe-{os.getpid()}"
@@ -156,6 +159,11 @@ class Home:
                 probe.unlink(missing_ok=True)
         except OSError as error:
             raise HomeError(f"--home {self.path} can't be written: {error.strerror or error}") from None
+
+    @property
+    def is_one(self) -> bool:
+        """Whether a study was ever begun here."""
+        return (self.path / "studies").is_dir()
 
     def study(self, name: str) -> StudyFolder:
         """The files of the study ``name``."""

@@ -74,7 +74,6 @@ def variants(
     names = list(wanted)
     check_names(names)
     recipe = replace(PROTOCOL, epochs=epochs, seed=seed)
-    slow = replace(recipe, optimizer="sgd", learning_rate=0.01, epochs=10 * epochs)
     found = []
     for name in NAMES:
         if name not in names and "all" not in names:
@@ -85,8 +84,12 @@ def variants(
             if name in names:
                 raise UsageError(f"{name} can't be built: {error}; leave it out of [lab] variants") from None
             continue
-        found.append(Variant(name, arch, slow if name == "lab-mlp" else recipe, ABOUT[name]))
+        found.append(Variant(name, arch, _slow(recipe) if name == "lab-mlp" else recipe, ABOUT[name]))
     return found
+
+
+def _slow(recipe: TrainSpec) -> TrainSpec:
+    return replace(recipe, optimizer="sgd", learning_rate=0.01, epochs=10 * recipe.epochs)
 
 
 def _net(name: str, input_shape: tuple[int, int, int], classes: int) -> ArchSpec:

@@ -8,6 +8,7 @@ notices a page that makes no sense, but not a figure that was altered.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 import time
@@ -73,7 +74,8 @@ class Event:
 class Ledger:
     """One study's events. Any thread of the one driver process may use it.
 
-    A ledger of an older schema is brought up to date, in one transaction, when it is opened.
+    A ledger of an older schema is brought up to date, in one transaction, when it is opened. One in a folder that
+    can't be written can be read.
 
     Raises:
         DamagedLedgerError: The file holds something else than what was written.
@@ -86,10 +88,18 @@ class Ledger:
         if wal.damaged(path):
             raise damaged(path, f"{wal.log_of(path).name} hides events that were recorded")
         with self._told():
-            self._db = sqlite3.connect(path, timeout=_BUSY_S, check_same_thread=False, isolation_level=None)
+            writable = os.access(path.parent, os.W_OK)
+            self._db = sqlite3.connect(
+                path if writable else _unwritten(path),
+                uri=not writable,
+                timeout=_BUSY_S,
+                check_same_thread=False,
+                isolation_level=None,
+            )
             try:
-                self._db.execute("PRAGMA journal_mode=WAL")
-                self._db.execute("PRAGMA synchronous=FULL")
+                if writable:
+                    self._db.execute("PRAGMA journal_mode=WAL")
+                    self._db.execute("PRAGMA synchronous=FULL")
                 found = str(self._db.execute("PRAGMA quick_check(1)").fetchone()[0])
                 if found != "ok":
                     raise damaged(path, found.splitlines()[-1])
@@ -195,6 +205,12 @@ class Ledger:
             raise LedgerError(f"ledger {self._path}: {error}") from error
         except ValueError as error:
             raise damaged(self._path, str(error)) from error
+
+
+def _unwritten(path: Path) -> str:
+    """SQLite's address of a ledger to be read where nothing can be written, not even a lock."""
+    log = wal.log_of(path)
+    return f"{path.resolve().as_uri()}?mode=ro{'' if log.exists() and log.stat().st_size else '&immutable=1'}"
 
 
 def readable(path: Path) -> list[Event]:

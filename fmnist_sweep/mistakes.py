@@ -14,7 +14,7 @@ from fmnist_sweep import checks
 from fmnist_sweep.arch import MAX_BLOCKS, MAX_UNITS, ArchSpec, BlockSpec, TrainSpec
 from fmnist_sweep.errors import SpecError
 from fmnist_sweep.lab import NAMES
-from fmnist_sweep.schema import AUTO, BLOCK_KEYS, SPACE_KEYS, TRAIN_KEYS, Domain, SweepConfig
+from fmnist_sweep.schema import AUTO, BLOCK_KEYS, SPACE_KEYS, TRAIN_KEYS, WHOLE_KEYS, Domain, SweepConfig
 
 _UNION_TYPES = ("bool_type", "int_type", "float_type", "string_type")
 
@@ -43,7 +43,10 @@ def in_space(data: dict[str, Any]) -> list[str]:
     for key, value in space.items():
         if (key, value) == ("precision", AUTO):
             continue
-        found += [f"space.{key}: {text}" for text in _key_mistakes(key, _values(value))]
+        of_values = [f"space.{key}: {text}" for text in _key_mistakes(key, _values(value))]
+        found += of_values
+        if not of_values and isinstance(value, dict) and key in WHOLE_KEYS and isinstance(value.get("step"), float):
+            found.append(f"space.{key}.step: {value['step']} is no whole number; valid: 1 or more")
         if isinstance(value, dict) and value.get("per") == "block" and key not in BLOCK_KEYS:
             found.append(f"space.{key}.per: 'block' is for {', '.join(BLOCK_KEYS)}; valid here: 'net'")
         if isinstance(value, list):

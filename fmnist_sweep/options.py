@@ -28,8 +28,16 @@ def whole(low: int, high: int | None = None) -> Callable[[str | int], int]:
     return parse
 
 
+def folder(given: str | Path) -> Path:
+    """Reads a folder's name; an empty one would be where the user stands."""
+    if not str(given):
+        raise typer.BadParameter("''; valid: a folder")
+    return Path(given)
+
+
 Home = Annotated[
-    Path, typer.Option("--home", metavar="DIR", envvar="FMNIST_SWEEP_HOME", help="Where everything is kept.")
+    Path,
+    typer.Option("--home", metavar="DIR", envvar="FMNIST_SWEEP_HOME", parser=folder, help="Where everything is kept."),
 ]
 Study = Annotated[str, typer.Option("--study", metavar="NAME", help="The study; as a rule named like its sweep.")]
 Sweep = Annotated[
@@ -40,7 +48,9 @@ Sweep = Annotated[
 ]
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", metavar="DIR", envvar="FMNIST_DATA_DIR", help="Where the data set's files are."),
+    typer.Option(
+        "--data-dir", metavar="DIR", envvar="FMNIST_DATA_DIR", parser=folder, help="Where the data set's files are."
+    ),
 ]
 Tracking = Annotated[
     str,

@@ -61,7 +61,7 @@ class Rungs:
 
     def __init__(self, trials: Iterable[JobRecord] = (), price: float = 0.0) -> None:
         self._price = price
-        self._scores: dict[float, list[float]] = {}  # by epoch, ascending
+        self._scores: dict[float, list[tuple[float, int]]] = {}  # by epoch: merit, number below 0; ascending
         self._counted: dict[str, int] = {}  # reports of each trial that are in _scores
         self._held: dict[float, list[tuple[float, int, JobRecord]]] = {}  # by epoch: the best, the earlier one last
         self._set_aside: dict[str, float] = {}  # pruned trials, and the epochs where they ended
@@ -72,7 +72,10 @@ class Rungs:
     def take(self, job: JobRecord) -> None:
         """Takes in how a trial stands now."""
         for report in job.reports[self._counted.get(job.key, 0) :]:
-            insort(self._scores.setdefault(report.epoch, []), self.merit(job, report))
+            if (
+                report.epoch < job.report_at[-1]
+            ):  # a trial's end is no rung, though one of more epochs may have one there
+                insort(self._scores.setdefault(report.epoch, []), (self.merit(job, report), -job.number))
         self._counted[job.key] = len(job.reports)
         if job.key in self._place:
             epoch, place = self._place.pop(job.key)
@@ -88,8 +91,9 @@ class Rungs:
         """See ``merit``."""
         return merit(job, report, self._price)
 
-    def at(self, epoch: float) -> Sequence[float]:
-        """What trials that have come to a report point are compared by there, ascending."""
+    def at(self, epoch: float) -> Sequence[tuple[float, int]]:
+        """What trials that have come to a report point before their end are compared by there, ascending: their merits,
+        and of equals the earlier one is better, so their numbers below 0."""
         return self._scores.get(epoch, [])
 
     def set_aside_at(self, epoch: float) -> int:
@@ -125,16 +129,16 @@ def goes_on(job: JobRecord, rungs: Rungs, fidelity: FidelitySection, worth: Wort
     if not at_rung(job, fidelity):
         return True
     there, score = rungs.at(job.epoch), rungs.merit(job, job.reports[-1])
+    own = (score, -job.number)
     if fidelity.pruner == "median":
-        own = bisect_left(there, score)
-        others = [*there[:own], *there[own + 1 :]]
+        others = [merit for merit, number in there if number != -job.number]
         return len(others) < _MEDIAN_NEEDS or score >= median(others)
     if not _is_open(job, fidelity):
         return False
     if worth is not None:
         beside = [it for it in rungs.held_at(job.epoch) if it.key != job.key]
         return _chosen([*_ready(beside, fidelity), job], len(beside) + 1, rungs, fidelity, worth) is job
-    return len(there) - bisect_right(there, score) < len(there) // fidelity.reduction
+    return len(there) - bisect_right(there, own) < len(there) // fidelity.reduction
 
 
 def _chosen(
@@ -192,14 +196,13 @@ def _is_open(job: JobRecord, fidelity: FidelitySection) -> bool:
 def last_chance(trials: Sequence[JobRecord], fidelity: FidelitySection, finalists: int) -> JobRecord | None:
     """The held trial to take up once no new one will come, so that ``finalists`` trials are trained in full.
 
-    With ``full_training`` at the end these are the best of the last rung, whatever was trained in full before, as by an
-    earlier run of fewer trials. None while trials below the last rung might yet do better.
+    With ``full_training`` at the end these are the best at their last rungs, whatever was trained in full before, as by
+    an earlier run of fewer trials. None while trials below theirs might yet do better.
     """
-    last = last_rung(trials, fidelity)
     under_way = [job for job in trials if job.state in ("waiting", "running")]
-    below = sum(job.epoch < last for job in under_way)
+    below = sum(job.epoch < last_rung([job], fidelity) for job in under_way)
     if fidelity.full_training == "at_end":
-        sure = _best_at(last, trials, fidelity.price)[: max(finalists - below, 0)]
+        sure = _best_at_last_rung(trials, fidelity)[: max(finalists - below, 0)]
         due = next((job for job in sure if job.state == "held"), None)
         if due is not None:
             return due
@@ -215,14 +218,12 @@ def last_rung(trials: Iterable[JobRecord], fidelity: FidelitySection) -> float:
     return max((rung for rung in fidelity.rungs if any(rung < end for end in ends)), default=0.0)
 
 
-def _best_at(epoch: float, trials: Iterable[JobRecord], price: float) -> list[JobRecord]:
-    """The sound trials that have come to a report point, the best there first."""
-    there = [
-        (merit(job, report, price), -job.number, job)
-        for job in trials
-        for report in job.reports
-        if report.epoch == epoch and job.state != "failed"
-    ]
+def _best_at_last_rung(trials: Iterable[JobRecord], fidelity: FidelitySection) -> list[JobRecord]:
+    """The sound trials that have come to their last rung, the best there first."""
+    there = []
+    for job in (job for job in trials if job.state != "failed"):
+        last = last_rung([job], fidelity)
+        there += [(merit(job, it, fidelity.price), -job.number, job) for it in job.reports if it.epoch == last]
     return [job for _, _, job in sorted(there, key=lambda it: it[:2], reverse=True)]
 
 

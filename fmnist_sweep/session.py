@@ -129,8 +129,8 @@ def run(settings: Settings, planned: Plan, work: Work, hooks: Hooks) -> Session:
         try:
             planned = _with_precision(planned, data, ledger, folder, hooks.say)
             task = Task(planned.config, data.image_shape, data.classes, planned.seed)
-            study.begin(ledger, planned, settings, source, data)
-            settings = study.at_its_storage(settings, StudyState.of(ledger.events()).storage)
+            study.begin(ledger, planned, settings, source, data, search=work.search)
+            settings = _with_storage(settings, StudyState.of(ledger.events()).storage)
             said: dict[str, Any] = {} if work.patience is None else {"patience": work.patience}
             said |= {"target": work.target} if work.search else {}
             said["storage"] = study.storage_address(settings)
@@ -149,6 +149,20 @@ def run(settings: Settings, planned: Plan, work: Work, hooks: Hooks) -> Session:
         finally:
             ledger.close()
     return Session(outcome, state, work.target, time.monotonic() - begun, champion, trouble)
+
+
+def _with_storage(settings: Settings, recorded: str | None) -> Settings:
+    """With the study's storage. A new one must open before the study is said to be there, and later runs look there.
+
+    Raises:
+        StorageError: It can't be opened.
+    """
+    settings = study.at_its_storage(settings, recorded)
+    if settings.storage and study.storage_address(settings) != recorded:
+        from fmnist_sweep.views.optuna_open import storage_at
+
+        storage_at(settings.optuna)
+    return settings
 
 
 def _with_precision(

@@ -188,8 +188,18 @@ def shown_at(settings: Settings, state: StudyState) -> Settings:
     return replace(settings, tracking_uri=recorded)
 
 
-def begin(ledger: Ledger, planned: Plan, settings: Settings, source: DataSource, data: PreparedData) -> dict[str, Any]:
+def begin(
+    ledger: Ledger, planned: Plan, settings: Settings, source: DataSource, data: PreparedData, *, search: bool = True
+) -> dict[str, Any]:
     """Writes the identity into a new ledger, or checks that an old one's is the same.
+
+    Args:
+        ledger: The study's.
+        planned: What is wanted.
+        settings: The user's options.
+        source: Of the images.
+        data: The images.
+        search: Whether the command is one that searches, and so can leave a sweep out or begin anew.
 
     Returns:
         The identity.
@@ -203,11 +213,13 @@ def begin(ledger: Ledger, planned: Plan, settings: Settings, source: DataSource,
     differences = list(_differences(_compared(found), _compared(wanted)))
     if differences:
         shown = "; ".join(differences[:4]) + (f"; and {len(differences) - 4} more" if len(differences) > 4 else "")
-        raise StudyError(
-            f"study {planned.name!r} exists with other settings: {shown}. "
-            f"Ask for the same, leave --sweep out (--study {planned.name}) to go on as it was begun, choose another "
+        advice = (
+            f"leave --sweep out (--study {planned.name}) to go on as it was begun, choose another "
             "--study, or --fresh to start anew and keep the old one under another name"
+            if search
+            else "or choose another --study"
         )
+        raise StudyError(f"study {planned.name!r} exists with other settings: {shown}. Ask for the same, {advice}")
     return found
 
 

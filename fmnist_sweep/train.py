@@ -12,7 +12,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from fmnist_sweep import model as nets
-from fmnist_sweep.arch import ArchSpec, TrainSpec
+from fmnist_sweep.arch import ArchSpec, TrainSpec, fingerprint
 from fmnist_sweep.augment import augmented
 from fmnist_sweep.data import Split
 from fmnist_sweep.errors import Diverged
@@ -91,12 +91,18 @@ class Training:
         self.optimizer.build(self.net.model.trainable_variables)
         self.progress = Progress()
         self.kept_weights: list[np.ndarray] = []
-        self.last_report: Report | None = None
+        self.reports: list[Report] = []
+        self._print = fingerprint(arch, spec)
         self._classes = arch.classes
         self._order: tuple[int, Any] = (-1, None)
         # Without AutoGraph, which would leave a file in the temporary folder for each function of each worker.
         self._steps = tf.function(self._run_steps, autograph=False)
         self._score = tf.function(self._run_score, autograph=False)
+
+    def prepare(self) -> None:
+        """Builds the graphs by no step at all, so that their time is the start's and not training's."""
+        self._trained(self._order_of(self.progress.steps // self.steps_per_epoch), 0, 0, self.spec.batch_size)
+        self._score(*self.validation, tf.constant(len(self.validation[1])), tf.constant(1))
 
     def advance(self, epoch: float, steady: bool = False) -> tuple[float, float] | None:
         """Trains on to ``epoch`` (epochs from the start), which must not lie beyond the current whole epoch.
@@ -192,25 +198,30 @@ class Training:
         progress = np.array([getattr(self.progress, name) for name in Progress.__slots__], np.float64)
         arrays = {f"v{place:04d}": np.asarray(variable) for place, variable in enumerate(self._variables())}
         best = {f"w{place:04d}": weight for place, weight in enumerate(self.kept_weights)}
-        said = [] if self.last_report is None else list(_numbers(self.last_report))
+        said = np.array([list(_numbers(report)) for report in self.reports], np.float64)
         buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, progress=progress, said=np.array(said, np.float64), **arrays, **best)
+        net = np.array(self._print)
+        np.savez(buffer, allow_pickle=False, progress=progress, said=said, net=net, **arrays, **best)
         return buffer.getvalue()
 
-    def restore(self, state: bytes) -> None:
-        """Takes up a training where ``state`` left it; the same spec and data are the caller's duty."""
+    def restore(self, state: bytes) -> bool:
+        """Takes up a training where ``state`` left it; the same data are the caller's duty.
+
+        Returns:
+            Whether it is this one's: a job's name can come to stand for another net, as where an older ledger was put
+            back.
+        """
         with np.load(io.BytesIO(state), allow_pickle=False) as archive:
+            if "net" in archive and str(archive["net"]) != self._print:  # older releases don't say
+                return False
             for place, variable in enumerate(self._variables()):
                 variable.assign(archive[f"v{place:04d}"])
             self.kept_weights = [archive[name] for name in sorted(archive.files) if name.startswith("w")]
             values = dict(zip(Progress.__slots__, archive["progress"].tolist(), strict=True))
-            said = dict(zip(Report.__slots__, archive["said"].tolist(), strict=False))
+            said = np.atleast_2d(archive["said"]).tolist()  # older releases have the last report alone
         self.progress = Progress(**{**values, "reports": int(values["reports"]), "steps": int(values["steps"])})
-        if said:
-            known = {
-                name: value for name, value in said.items() if not math.isnan(value) or name not in _MAY_BE_MISSING
-            }
-            self.last_report = Report(**{**known, "place": int(said["place"]), "images": int(said["images"])})
+        self.reports = [_report(numbers) for numbers in said if numbers]
+        return True
 
     def _variables(self) -> list[Any]:
         return [*self.net.model.variables, *self.optimizer.variables]
@@ -299,8 +310,10 @@ def fit(
     Raises:
         Diverged: The loss became infinite or NaN.
     """
-    if training.last_report is not None:  # whoever saved it may have died before it was told
-        report(training.last_report)
+    for earlier in training.reports:  # whoever saved them may have died before the last was told
+        report(earlier)
+    if training.progress.reports < len(report_at):
+        training.prepare()
     for place in range(training.progress.reports, len(report_at)):
         epoch = report_at[place]
         begun, before = time.perf_counter(), training.progress.train_s
@@ -328,7 +341,7 @@ def fit(
         if better or (keep == "last" and alone is None):
             training.kept_weights = scored
         training.progress = replace(now, reports=place + 1)
-        training.last_report = said
+        training.reports.append(said)
         save(training.state())
         report(said)
     return Outcome(training.progress, nets.weights_to_bytes(training.kept_weights), _peak_bytes())
@@ -338,6 +351,13 @@ def _numbers(report: Report) -> Iterator[float]:
     """The report's values in order, what is missing as NaN."""
     values = (getattr(report, name) for name in Report.__slots__)
     return (math.nan if value is None else value for value in values)
+
+
+def _report(numbers: Sequence[float]) -> Report:
+    """The inverse of ``_numbers``; an older release's may be fewer."""
+    said = dict(zip(Report.__slots__, numbers, strict=False))
+    known = {name: value for name, value in said.items() if not math.isnan(value) or name not in _MAY_BE_MISSING}
+    return Report(**{**known, "place": int(said["place"]), "images": int(said["images"])})  # type: ignore[arg-type]
 
 
 def _correct(labels: Any, logits: Any) -> Any:

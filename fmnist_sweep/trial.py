@@ -190,7 +190,7 @@ def run_trial(job: TrialJob, report: ReportTo) -> TrialResult:
     training = train.Training(job.arch, job.train, job.data.load())
     saved = durable.read_sealed(job.checkpoint)
     if saved is not None:
-        training.restore(saved)
+        training.restore(saved)  # unless it is another net's
     outcome = train.fit(
         training,
         job.report_at,

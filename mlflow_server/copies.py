@@ -18,8 +18,16 @@ _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
 
 
 def files_of(folder: Path) -> Iterator[Path]:
-    """The files below ``folder``, as paths relative to it, in order; links and odd files are left out."""
-    for name, folders, files in os.walk(folder):
+    """The files below ``folder``, as paths relative to it, in order; links and odd files are left out.
+
+    Raises:
+        ServerError: There is no such folder, or one within it can't be listed: what is not seen would be missed.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise ServerError(f"{error.filename} can't be listed: {error.strerror or error}") from None
+
+    for name, folders, files in os.walk(folder, onerror=refuse):
         folders.sort()
         for file in sorted(files):
             path = Path(name) / file

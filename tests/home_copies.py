@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from fmnist_sweep.views import mlflow_moved
 from fmnist_sweep.views.mlflow_client import connect
 
 
@@ -15,11 +14,7 @@ def copy_home(old: Path, new: Path) -> None:
     """Copies a home folder; the unpacked images stay the original's."""
     shutil.copytree(old, new, ignore=lambda at, _: ["data"] if Path(at) == old else [])
     (new / "data").symlink_to(old / "data")
-    columns = {"experiments": "artifact_location", "runs": "artifact_uri"}
-    columns |= {"logged_models": "artifact_location", "model_versions": "storage_location"}
-    with closing(sqlite3.connect(new / "mlflow.db")) as db, db:
-        for table, column in columns.items():
-            db.execute(f"UPDATE {table} SET {column} = REPLACE({column}, ?, ?)", (str(old), str(new)))
+    mlflow_moved.follow(f"sqlite:///{new / 'mlflow.db'}")
 
 
 def client_at(home: Path) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import socket
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -182,3 +184,25 @@ def test_export_and_predict_of_things_that_are_not_there(finished: Study, tmp_pa
     (tmp_path / "full").mkdir()
     assert "is no export" in error_line(refused(finished.cli, 1, *export, "--out", str(tmp_path / "full")))
     assert "is no exported model" in error_line(refused(finished.cli, 1, "predict", str(tmp_path), "x.png"))
+
+
+def test_a_reader_that_goes_away_is_no_traceback_and_no_odd_code(cli: Cli) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"{shlex.join(cli.command('sweeps', '--json'))} | true; exit ${{PIPESTATUS[0]}}"],
+        cwd=cli.folder,
+        env=cli.environment({"PYTHONUNBUFFERED": ""}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in (0, 1)  # 0 where it was written before the reader went
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
+
+
+def test_a_folder_without_a_name_is_refused(cli: Cli) -> None:
+    for option in ("--home", "--data-dir"):
+        line = error_line(refused(cli, 2, "run", option, ""))
+        assert f"'{option}'" in line
+        assert line.endswith(": ''; valid: a folder")
+    assert list(cli.folder.iterdir()) == []

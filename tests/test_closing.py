@@ -271,3 +271,15 @@ def test_equal_scores_are_called_equal() -> None:
     rival = max(state.of_kind("lab"), key=lambda job: job.best or 0.0)
     state = with_best(state, state.ranked()[0].key, rival.best or 0.0)
     assert "as has the best of the lab's nets" in conclusion.found(state)
+
+
+def test_the_doctor_is_to_look_again_where_it_looked(settings: Settings) -> None:
+    elsewhere = replace(settings, tracking_uri="http://team:5000", storage="postgresql://u:canary@db/x")
+    line = closing.command_of("doctor --fix", elsewhere, "mine")
+    assert line.endswith(" --study mine --tracking-uri http://team:5000 --storage 'postgresql://u:***@db/x'")
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_why_an_exit_code_is_not_0_is_said_in_any_case(quiet: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    closing.insist(Console(stderr=True, quiet=quiet), "error: [odd] format refused")
+    assert capsys.readouterr() == ("", "error: [odd] format refused\n")

@@ -119,6 +119,7 @@ def test_all_but_the_title_and_the_space_has_defaults() -> None:
         (START + "depth = { low = 1, high = 2, step = 0 }", r"space.depth: step is 0; valid: above 0"),
         (START + "dropout = { low = 0.0, high = 0.5, step = nan }", r"space.dropout.*step is nan; "),
         (START + "filters = { low = 8, high = 16, step = 0.5 }", r"space.filters.*[08]\.5"),
+        (START + "depth = { low = 2, high = 2, step = 0.5 }", r"space.depth.step: 0.5 is no whole number; valid: 1 or"),
         (START + 'seed = { choices = [1], per = "block" }', r"space.seed.per: 'block' is for filters, .*'net'"),
         (START + "epochs = [1, 2]", r"space.epochs: a list is for filters, .*; valid here: one value or a table"),
         (START + "depth = 3\nfilters = [8, 8]", r"space.filters: 2 values for up to 3 blocks; valid: a value for each"),

@@ -6,9 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fmnist_sweep import arithmetic, config, space
-from fmnist_sweep.proposers import Past, Proposal, Proposer, Task, make
+from fmnist_sweep.proposers import Past, Proposal, Proposer, Task, curves, make
 from fmnist_sweep.proposers.base import telling
 from fmnist_sweep.proposers.curves import CurveProposer
 from fmnist_sweep.proposers.draws import Draws
@@ -272,3 +275,14 @@ def test_of_very_many_trials_the_better_half_and_the_latest_are_told() -> None:
     ]
     assert telling(past, 6) == [0, 1, 2, 3, 4, 5]
     assert telling(past, 4) == [0, 2, 4, 5]
+
+
+@pytest.mark.parametrize(("come", "told"), [(1, [0]), (6, [0, 1, 2, 3, 4, 5]), (12, list(range(12)))])
+def test_of_short_curves_the_model_is_told_every_point(come: int, told: list[int]) -> None:
+    assert curves._telling_points(come) == told
+
+
+@given(st.integers(13, 1_000))
+def test_of_long_curves_it_is_told_of_a_dozen_points_from_the_first_to_the_last(come: int) -> None:
+    told = curves._telling_points(come)
+    assert (len(told), told[0], told[-1]) == (12, 0, come - 1)

@@ -20,7 +20,7 @@ from rich.console import Console
 from fmnist_sweep import ledger as ledger_module
 from fmnist_sweep.commands import doctor as command
 from fmnist_sweep.data import DataSource
-from fmnist_sweep.doctor import Visit, visit, visit_home
+from fmnist_sweep.doctor import Visit, files, visit, visit_home
 from fmnist_sweep.doctor.look import Look
 from fmnist_sweep.ledger import Ledger
 from tests.conftest import Cli, Study
@@ -224,6 +224,38 @@ def test_leftovers_in_the_home_folder_are_removed_once_nobody_can_be_writing_the
     assert len(visit_home(patient.home, fix=False)) == 2
     assert all(checked.fixed for checked in visit_home(patient.home, fix=True))
     assert [path.exists() for path in (old, new, running, export)] == [False, True, True, False]
+
+
+def test_the_champions_weights_are_brought_back_from_mlflow_and_not_given_up(judged_patient: Patient) -> None:
+    state = judged_patient.state
+    assert state.compared is not None
+    won = state.compared["champion"]["job"]
+    weights = judged_patient.folder.job(won) / "weights.npz"
+    before = weights.read_bytes()
+    weights.unlink()
+    assert all(checked.fixed for checked in judged_patient.mend().checked)
+    assert weights.read_bytes() == before
+    assert judged_patient.job(won).kept
+
+
+def test_a_locked_ledger_is_no_damaged_one(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_module, "_BUSY_S", 0.1)
+    with closing(sqlite3.connect(patient.folder.ledger, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        (checked,) = patient.look().checked
+    assert (checked.finding.kind, "--fresh" in checked.finding.advice) == ("ledger", False)
+    assert "another program holds it" in checked.finding.advice
+
+
+def test_a_whole_export_that_lost_its_name_is_not_removed(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost = patient.home.exports / ".export-abc-old"
+    lost.mkdir(parents=True)
+    os.utime(lost, (0, 0))
+    monkeypatch.setattr(files, "_trouble", lambda _: "")
+    (checked,) = visit_home(patient.home, fix=True)
+    assert (checked.fixed, lost.exists()) == (False, True)
+    assert "give it a name" in checked.finding.advice
 
 
 # From the command line

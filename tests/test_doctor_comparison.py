@@ -15,7 +15,8 @@ from fmnist_sweep.ledger import Ledger
 from fmnist_sweep.state import ENDED, JobRecord, StudyState
 from fmnist_sweep.trial import TrialResult
 from fmnist_sweep.views import shown
-from fmnist_sweep.views.optuna_storage import KEY, STATES
+from fmnist_sweep.views.optuna_claim import KEY
+from fmnist_sweep.views.optuna_storage import STATES
 from fmnist_sweep.views.seen import Champion, SeenMlflow, SeenModel, SeenOptuna, SeenRun, SeenTrial
 from tests.stand_ins import asked, proposals, reports_of, task
 from tests.strategies import CALM

@@ -251,6 +251,29 @@ def test_an_export_replaces_an_older_one_from_within_it_too(tmp_path: Path, monk
     assert [str(it.relative_to(tmp_path)) for it in sorted(tmp_path.rglob("*"))] == ["model", "model/new"]
 
 
+def test_a_link_to_an_export_leads_to_it_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder_of_exports, "_fill", lambda scratch, *_: (scratch / "new").write_text("new"))
+    (tmp_path / "other disk").mkdir()
+    (tmp_path / "mine").symlink_to(tmp_path / "other disk" / "model")
+    exporting.write(tmp_path / "mine", [], None, None, log=tmp_path / "log")  # type: ignore[arg-type]
+    assert (tmp_path / "mine").is_symlink()
+    assert (tmp_path / "other disk" / "model" / "new").read_text() == "new"
+
+
+def test_what_came_into_the_folder_meanwhile_is_not_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "model"
+
+    def fill(*_: object) -> Written:
+        target.mkdir()
+        (target / "notes.txt").write_text("mine")
+        return Written({}, {})
+
+    monkeypatch.setattr(folder_of_exports, "_fill", fill)
+    with pytest.raises(ExportError, match="exists and is no export"):
+        exporting.write(target, [], None, None, log=tmp_path / "log")  # type: ignore[arg-type]
+    assert [str(it.relative_to(tmp_path)) for it in sorted(tmp_path.rglob("*"))] == ["model", "model/notes.txt"]
+
+
 def test_every_example_is_short_and_good_python() -> None:
     for form in FORMATS.values():
         text = examples.script(form, {"input": {"shape": [28, 28, 1]}})

@@ -328,13 +328,17 @@ def test_a_full_disk_tears_nothing_and_the_ledger_goes_on_once_there_is_room(tmp
 
 
 @tiny_disk
-def test_a_ledger_that_can_not_be_written_is_said(tmp_path: Path) -> None:
+def test_a_ledger_that_can_not_be_written_is_read_and_said_when_it_comes_to_that(tmp_path: Path) -> None:
     with full_disk(tmp_path / "disk", kib=1024) as disk:
         path = whole(disk.path / "ledger.db", 3)
         disk.read_only()
-        with pytest.raises(LedgerError, match=r"ledger .*(readonly|unable to open)") as caught:
-            Ledger(path)
+        there = sorted(disk.path.iterdir())
+        with closing(Ledger(path)) as ledger:
+            assert len(ledger.events()) == 4
+            with pytest.raises(LedgerError, match=r"ledger .*readonly.*; make the home folder one that can") as caught:
+                ledger.append("session")
         assert "\n" not in str(caught.value)
+        assert sorted(disk.path.iterdir()) == there
         disk.writable()
         assert len(read(path)) == 4
 

@@ -357,3 +357,16 @@ def test_the_last_run_says_where_the_storage_is(tmp_path: Path) -> None:
         ledger.append("session", "", 1, target=1, storage="sqlite:////x.db")
         ledger.append("session", "", 2, target=1, storage="")
         assert StudyState.of(ledger.events()).storage == ""
+
+
+class TestStorageThatDoesNotOpen:
+    pytestmark = SLOW
+
+    def test_it_does_not_become_the_studys(self, patient: Patient, source: DataSource) -> None:
+        cli = Cli(patient.home.path.parent, source.folder)
+        words = ("run", "--sweep", "smoke", "--train-images", "2000", "--home", patient.home.path.name)
+        done = cli.run(*words, "--storage", "/no/scheme.db")
+        assert done.returncode == 1
+        assert "error: --storage /no/scheme.db" in done.stderr
+        assert patient.state.storage == ""
+        assert cli.run(*words).returncode == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fmnist_sweep import durable, finals, lab
+from fmnist_sweep import arch, durable, finals, lab
 from fmnist_sweep.errors import ExportError, StudyError, UsageError
 from fmnist_sweep.finals import Contender
 from fmnist_sweep.home import StudyFolder
@@ -72,6 +72,15 @@ def test_no_seed_of_a_search_over_seeds_is_used_again(tmp_path: Path) -> None:
     drawn = replace(proposal, train=replace(proposal.train, seed=5))
     ledger.append("asked", "trial-0003", 0, **stand_ins.asked(3, drawn))
     assert finals.seeds_of(StudyState.of(ledger.events()), 3) == (6, 7, 8)
+
+
+def test_after_the_last_seed_come_the_first(tmp_path: Path) -> None:
+    ledger = searched(tmp_path)
+    proposal = stand_ins.proposals()[2]
+    for number, seed in ((3, arch.SEEDS - 2), (4, 1)):
+        drawn = replace(proposal, train=replace(proposal.train, seed=seed))
+        ledger.append("asked", f"trial-{number:04d}", 0, **stand_ins.asked(number, drawn))
+    assert finals.seeds_of(StudyState.of(ledger.events()), 3) == (arch.SEEDS - 1, 2, 3)  # the search's own are 0 and 1
 
 
 @pytest.mark.parametrize(

@@ -130,3 +130,18 @@ def test_a_folder_that_no_study_can_have_is_no_study(tmp_path: Path) -> None:
         (tmp_path / "studies" / name / "ledger.db").touch()
     (tmp_path / "studies" / "a-link").symlink_to(tmp_path / "studies" / "elsewhere")
     assert Home(tmp_path).studies() == ["elsewhere", "mine"]
+
+
+@pytest.mark.parametrize("name", ["what?", "job_feature%2Fx", "a%20b"])
+def test_a_path_that_addresses_of_databases_cannot_hold_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(HomeError, match=r"its full path has .*; valid: one without \? and without %XX"):
+        Home(tmp_path / name).create()
+    assert list(tmp_path.iterdir()) == []
+    Home(tmp_path / "50% off").create()
+
+
+def test_whether_a_study_runs_can_be_asked_where_nothing_may_be_written(folder: StudyFolder) -> None:
+    with held_elsewhere(folder):
+        (folder.path / "lock").chmod(0o444)
+        assert folder.in_use
+    assert not folder.in_use

@@ -29,7 +29,7 @@ LAYERS = {
     "proposers": "curve_model proposers.base proposers.features proposers.draws proposers.curves proposers.grid "
     "proposers.optuna proposers.keras_tuner proposers.make proposers",
     "views": "views.mirror views views.optuna_open views.optuna_claim views.optuna_storage "
-    "views.mlflow_client views.shown views.pages views.mlflow_runs "
+    "views.mlflow_moved views.mlflow_client views.shown views.pages views.mlflow_runs "
     "views.seen views.mlflow_seen views.optuna_seen views.tensorboard",
     "a study": "pasts running twins jobs ending driver provenance study aside "
     "exporting.base exporting.keras exporting.saved_model exporting.onnx exporting.litert exporting.formats "

@@ -187,6 +187,30 @@ def test_every_member_of_a_range_is_drawn(engine: str) -> None:
     assert len({values["dropout"] for values in drawn}) == 4
 
 
+def test_what_only_the_top_of_a_log_range_has_is_drawn_too() -> None:
+    text = """
+        title = "two deep, now and then"
+        [space]
+        depth = { low = 1, high = 2, log = true }
+        filters = { choices = [8, 16, 32, 64], per = "block" }
+        epochs = 1
+    """
+    past = everything("random", Task(config.parse(text, "log"), SHAPE, CLASSES, 0))
+    assert {earlier.proposal.arch.blocks[1].filters for earlier in past if len(earlier.proposal.arch.blocks) == 2} == {
+        8,
+        16,
+        32,
+        64,
+    }
+
+
+def test_a_range_of_two_milliards_is_not_written_out() -> None:
+    text = 'title = "seeds"\n[space]\nseed = { low = 0, high = 2147483647 }\nepochs = 1'
+    wanted = Task(config.parse(text, "seeds"), SHAPE, CLASSES, 0)
+    first = answer("random", wanted, [])
+    assert answer("random", wanted, [ended(first, 0.5)]).train.seed != first.train.seed
+
+
 @pytest.mark.parametrize(("engine", "learns"), [("bayesian", True), ("random", False)])
 def test_a_model_learns_and_random_draws_do_not(engine: str, learns: bool) -> None:
     wanted = wide("random")
@@ -244,6 +268,14 @@ class TestHyperband:
         proposal = answer("hyperband", halving(), past)
         assert proposal.train.epochs == 3
         assert proposal.arch != past[best].proposal.arch
+
+    def test_a_bracket_with_a_failure_goes_on_to_its_end(self) -> None:
+        past = halved(halving(), 9)
+        worst = min(range(9), key=lambda number: worth(past[number].proposal))
+        past[worst] = Past(past[worst].proposal, "failed", (), None)
+        for _ in range(4):
+            past.append(ended((found := answer("hyperband", halving(), past)), worth(found)))
+        assert [earlier.proposal.train.epochs for earlier in past[9:]] == [3, 3, 3, 9]
 
     def test_searched_epochs_are_refused(self) -> None:
         text = 'title = "t"\n[space]\nepochs = { choices = [2, 3] }'

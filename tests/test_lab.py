@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from fmnist_sweep import lab
+from fmnist_sweep.errors import SpecError
 from fmnist_sweep.home import Home
 from fmnist_sweep.views.mlflow_client import connect
 from tests.conftest import Cli
@@ -20,6 +21,27 @@ def test_each_net_is_there_under_each_seed_and_the_firsts_keep_their_names() -> 
     names = ["lab-cnn1", "lab-mlp", "lab-cnn1-seed6", "lab-mlp-seed6", "lab-cnn1-seed7", "lab-mlp-seed7"]
     assert sorted(it.name for it in found) == sorted(names)
     assert {it.train.epochs for it in found if it.name.startswith("lab-cnn1")} == {2}
+
+
+def test_many_epochs_are_no_hindrance_to_nets_that_do_not_take_ten_times_as_many() -> None:
+    shape = {"input_shape": (28, 28, 1), "classes": 10, "epochs": 1_001}
+    assert [it.train.epochs for it in lab.variants(["lab-cnn1"], **shape)] == [1_001]  # type: ignore[arg-type]
+    with pytest.raises(SpecError, match="epochs is 10010"):
+        lab.variants(["lab-mlp"], **shape)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("--epochs", "1001"), "error: epochs is 10010; valid: a whole number from 1 to 10000"),
+        (("--variants", "lab-cn1"), "error: lab variant 'lab-cn1' is unknown; valid: all, lab-cnn1"),
+    ],
+)
+def test_what_cannot_be_trained_begins_no_study(cli: Cli, words: tuple[str, ...], line: str) -> None:
+    done = cli.run("lab", *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(line)
+    assert not (cli.folder / "fmnist_runs").exists()
 
 
 class TestCommand:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -174,3 +175,22 @@ def test_a_ledger_that_can_not_be_opened_or_was_closed(ledger: Ledger, tmp_path:
     ledger.close()
     with pytest.raises(LedgerError, match="closed"):
         ledger.append("report")
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_a_ledger_is_read_where_nothing_may_be_written(
+    path: Path, monkeypatch: pytest.MonkeyPatch, running: bool
+) -> None:
+    writer = Ledger(path)
+    told = writer.append("study", title="mine")
+    if not running:
+        writer.close()
+    there = set(path.parent.iterdir())
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    reader = Ledger(path)
+    assert reader.events() == [told]
+    with pytest.raises(LedgerError, match="readonly database; make the home folder one that can be written"):
+        reader.append("session")
+    reader.close()
+    assert set(path.parent.iterdir()) == there
+    writer.close()

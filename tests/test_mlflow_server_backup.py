@@ -237,3 +237,23 @@ def test_the_commands(
     shutil.rmtree(tmp_path / "today")
     assert main(["restore", "--from", "today"]) == 1
     assert "is no backup" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("gone", ["all of it", "a part"])
+def test_artifacts_that_cannot_be_listed_are_no_backup(
+    full: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    if gone == "all of it":
+        full.artifacts.rename(tmp_path / "not mounted")
+    else:
+        scandir = os.scandir
+
+        def refuse(path: str) -> object:
+            if str(path).endswith("model"):
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(ServerError, match="can't be listed"):
+        backup(full.database, full.artifacts, tmp_path / "backup")
+    assert not (tmp_path / "backup").exists()

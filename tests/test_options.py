@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import typer
 
 from fmnist_sweep.errors import UsageError
-from fmnist_sweep.options import seconds, whole
+from fmnist_sweep.options import folder, seconds, whole
 
 
 @pytest.mark.parametrize(("text", "found"), [("90s", 90), ("45m", 2_700), ("1.5h", 5_400), ("7", 7), (" 2h ", 7_200)])
@@ -29,3 +31,9 @@ def test_whole_numbers_have_bounds() -> None:
     ):
         with pytest.raises(typer.BadParameter, match=f"valid: a whole number {valid}"):
             whole(low, high)(text)
+
+
+def test_a_folder_has_a_name() -> None:
+    assert folder("there") == Path("there")
+    with pytest.raises(typer.BadParameter, match="''; valid: a folder"):
+        folder("")

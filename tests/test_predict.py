@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fmnist_sweep.commands import predict
+from fmnist_sweep.errors import DataError
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
 
@@ -46,3 +47,30 @@ def test_what_is_transparent_is_the_ground_and_not_the_colour_behind_it(tmp_path
     assert set(read(tmp_path / "cut-out.png", channels=channels)[8:].ravel()) == {200.0}
     assert set(read(tmp_path / "cut-out.png", channels=channels, invert=True)[:8].ravel()) == {0.0}
     assert set(read(tmp_path / "cut-out.png", channels=channels, invert=True)[8:].ravel()) == {55.0}
+
+
+def test_an_unreadable_note_on_how_a_camera_was_held_leaves_a_picture_as_it_is(tmp_path: Path) -> None:
+    Image.fromarray(RAMP).save(tmp_path / "odd.png", exif=b"Exif\x00\x00this is none")
+    assert np.array_equal(read(tmp_path / "odd.png")[:, :, 0], RAMP)
+
+
+def test_a_picture_that_is_too_large_or_cut_off_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(RAMP).save(tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:-30])
+    with pytest.raises(DataError, match=r"cut.png: no image that can be read"):
+        read(tmp_path / "cut.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(DataError, match=r"whole.png: no image that can be read .*decompression bomb"):
+        read(tmp_path / "whole.png")
+    with pytest.raises(DataError, match=r"is a folder; valid: a file"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(("top", "taken"), [(1.0, False), (0.4, False), (1.5, True), (255.0, True), (0.0, True)])
+def test_values_from_0_to_1_are_not_taken_for_black_pictures(tmp_path: Path, top: float, taken: bool) -> None:
+    np.save(tmp_path / "scaled.npy", np.linspace(0, top, 256).reshape(16, 16))
+    if taken:
+        assert read(tmp_path / "scaled.npy").max() == pytest.approx(top)
+    else:
+        with pytest.raises(DataError, match=f"holds values from 0.0 to {top}; valid: 0 to 255, so times 255"):
+            read(tmp_path / "scaled.npy")

@@ -234,3 +234,22 @@ def test_a_model_learns_where_nets_do_not_fit_the_machine() -> None:
 
     assert deep("tpe") < deep("random") / 2
     assert deep("gp") < deep("random") / 2
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])
+def test_stepped_values_are_the_spaces_own(sampler: Sampler) -> None:
+    """To Optuna three steps of 0.1 are 0.30000000000000004, which would be another net than the 0.3 of a last draw."""
+    text = f"""
+        title = "steps"
+        [study]
+        sampler = "{sampler}"
+        startup_trials = 2
+        [space]
+        dropout = {{ low = 0.0, high = 0.5, step = 0.1 }}
+    """
+    wanted = Task(config.parse(text, "steps"), SHAPE, CLASSES, 0)
+    proposer, past = make(wanted), list[Past]()
+    while isinstance(found := proposer.ask(past, lambda _: 0.0), Proposal):
+        past.append(Past(found, "complete", (0.5, 0.6), 0.6))
+    assert sorted(earlier.proposal.arch.blocks[0].dropout for earlier in past) == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
+    assert all(earlier.proposal.drawn["dropout"] == earlier.proposal.arch.blocks[0].dropout for earlier in past)

@@ -101,7 +101,28 @@ def test_those_below_the_rung_do_not_count(scores: list[float], reduction: int) 
         assert goes_on(job, Rungs([*trials, trial(99, 0.9), trial(100)]), asha(reduction)) == wanted
 
 
+def test_of_equals_no_more_go_on_than_are_to() -> None:
+    trials = at_one([0.9, 0.9, *[0.5] * 7])
+    assert [job.number for job in trials if goes_on(job, Rungs(trials), asha(3))] == [0, 1, 2]
+
+
+def test_a_trial_that_ends_where_others_have_a_rung_is_no_rival_there() -> None:
+    """With searched epochs."""
+    short = [replace(trial(number, 0.5, 0.9, state="complete"), report_at=(0.5, 1.0)) for number in range(4)]
+    long = [trial(number, 0.5, 0.6 + number / 100, state="held") for number in (4, 5, 6)]
+    rungs = Rungs([*short, *long])
+    assert promoted(rungs, asha(3)) == long[-1]
+    assert promoted(rungs, asha(3), lambda jobs: [-float(job.number) for job in jobs]) == long[0]
+
+
 # Full training at the end
+
+
+def test_at_the_end_nets_of_few_epochs_have_their_chance() -> None:
+    fidelity = FidelitySection(rungs=[0.5, 1.0], full_training="at_end")
+    short = replace(trial(0, 0.9, state="held"), report_at=(0.5, 1.0))
+    long = [trial(number, 0.5, 0.8, state="held") for number in (1, 2)]
+    assert last_chance([short, *long], fidelity, 1) == short
 
 
 @CALM

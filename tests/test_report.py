@@ -307,18 +307,22 @@ def test_the_page_may_go_elsewhere(kept: Cli) -> None:
     result = kept.json("report", "--home", "home", "--study", "default", "--out", "there/mine.html")
     assert (result["report"], result["markdown"]) == ("there/mine.html", "there/mine.md")
     assert (kept.folder / "there/mine.html").exists()
+    kept.json("report", "--home", "home", "--study", "default", "--out", "there/mine.html")  # an older report's place
 
 
 @pytest.mark.parametrize(
     ("words", "code", "line"),
     [
         (("--out", "mine.md"), 2, "error: --out is 'mine.md'; valid: a file that ends in .html"),
+        (("--out", "notes.html"), 2, "error: --out is 'notes.html', and notes.md is no report; choose another name"),
         (("--study", "other"), 1, "error: --study 'other': no such study in home; there: default"),
     ],
 )
 def test_mistakes_get_a_line(kept: Cli, words: tuple[str, ...], code: int, line: str) -> None:
+    (kept.folder / "notes.md").write_text("# Mine\n\nnothing of a study\n")
     done = kept.run("report", "--home", "home", *words)
     assert (done.returncode, done.stderr.strip()) == (code, line)
+    assert (kept.folder / "notes.md").read_text() == "# Mine\n\nnothing of a study\n"
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from itertools import pairwise
 
@@ -215,3 +216,31 @@ def test_numbers_for_people() -> None:
         "0 have",
     ]
     assert [listed(list(names)) for names in ("", "a", "ab", "abc")] == ["none", "a", "a and b", "a, b and c"]
+
+
+def test_a_verdict_on_an_earlier_state_says_so_and_what_to_type(told: tuple[StudyState, Findings]) -> None:
+    state, findings = told
+    assert gather(state, findings).verdict.command == ""
+    older = copy.deepcopy(state)
+    assert older.compared is not None
+    leads = older.finalists()[0]
+    kept = [net for net in older.compared["contenders"] if net["name"] != f"trial-{leads.number}"]
+    older.compared = {**older.compared, "contenders": kept}
+    verdict = gather(older, findings).verdict
+    assert verdict.beside[0].startswith("compare has judged an earlier state of this study")
+    assert verdict.command == "python -m fmnist_sweep compare --study default"
+
+
+def test_mistakes_of_a_net_that_led_before_are_not_shown_as_the_leaders(told: tuple[StudyState, Findings]) -> None:
+    state = copy.deepcopy(told[0])
+    assert state.mistakes is not None
+    state.mistakes = {**state.mistakes, "net": "trial-99"}
+    found = gather(state, told[1]).mistakes
+    assert isinstance(found, Missing)
+    assert "trial-99" in found.reason
+
+
+def test_classes_that_are_called_by_numbers_are_names_all_the_same() -> None:
+    found = Confusion("trial-1", 6, ("2", "5", "20"), ((0.9, 0.1, 0.0), (0.2, 0.8, 0.0), (0.0, 0.1, 0.9)), ())
+    layout = final_charts.confusion(found).to_dict()["layout"]
+    assert (layout["xaxis"]["type"], layout["yaxis"]["type"], layout["xaxis"]["dtick"]) == ("category", "category", 1)

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 import fmnist_sweep
 import mlflow_server
-from fmnist_sweep import addresses, cli, durable, exporting  # noqa: F401  (loading cli puts the commands into app)
+from fmnist_sweep import cli, durable, exporting  # noqa: F401  (loading cli puts the commands into app)
 from fmnist_sweep.addresses import PASSWORD, USER, credentials, entrusted, masked
 from fmnist_sweep.app import app
 from fmnist_sweep.commands import predict as predicting
@@ -28,7 +28,6 @@ from fmnist_sweep.exporting.formats import FORMATS
 from fmnist_sweep.home import Home
 from fmnist_sweep.ledger import Ledger
 from fmnist_sweep.state import StudyState
-from fmnist_sweep.views.optuna_storage import masked as masked_there
 from fmnist_sweep.views.tensorboard import write as write_curves
 from mlflow_server import ServerSettings
 from tests.conftest import Cli
@@ -280,11 +279,21 @@ def test_a_servers_password_goes_where_mlflow_looks_for_it_and_nowhere_else(
     assert os.environ["MLFLOW_TRACKING_URI"] == clean
 
 
-def test_there_is_one_way_to_mask() -> None:
-    assert masked_there is masked
-    assert (
-        addresses.masked("postgresql://anna:s3cret@host/db?password=x") == "postgresql://anna:***@host/db?password=***"
-    )
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("postgresql+psycopg://me:canary@host:5432/db", "postgresql+psycopg://me:***@host:5432/db"),
+        ("http://:canary@host/", "http://:***@host/"),
+        ("sqlite:////home/me/optuna.db", "sqlite:////home/me/optuna.db"),
+        ("http://127.0.0.1:5000/a:b@c", "http://127.0.0.1:***@c"),
+        ("postgresql://me:can/ary@host/db", "postgresql://me:***@host/db"),
+        ("http://me:can@ary@host/", "http://me:***@host/"),
+        ("postgresql://me:canary@host/db?password=canary", "postgresql://me:***@host/db?password=***"),
+        ("postgresql://host/db?user=me&password=canary", "postgresql://host/db?user=me&password=***"),
+    ],
+)
+def test_a_password_is_masked(uri: str, shown: str) -> None:
+    assert masked(uri) == shown
 
 
 # A canary: passwords in addresses and in the environment, a real study, and a search through all that it left

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -173,12 +174,52 @@ def test_a_resumed_training_is_the_uninterrupted_one(spec: TrainSpec, split: Spl
     assert [report.steady_accuracy is None for report in reports] == [False, False, True]
     for place in (0, 1):
         resumed = Training(EVERYTHING, spec, split)
-        resumed.restore(states[place])
+        assert resumed.restore(states[place])
         later: list[Report] = []
         outcome = fit(resumed, points, later.append, lambda _: None, steady_at=(0.25, 1.0))
-        assert [strip(report) for report in later] == [strip(report) for report in reports[place:]]
+        assert [strip(report) for report in later] == [strip(report) for report in reports]
         assert outcome.weights == whole.weights
         assert outcome.progress.best_val_accuracy == whole.progress.best_val_accuracy
+
+
+def test_a_checkpoint_of_another_net_or_recipe_is_left_alone(split: Split) -> None:
+    from fmnist_sweep.train import Training, fit
+
+    states: list[bytes] = []
+    fit(Training(PLAIN, TrainSpec(epochs=1), split), (0.5, 1.0), lambda _: None, states.append)
+    for arch, spec in ((PLAIN, TrainSpec(epochs=1, seed=1)), (EVERYTHING, TrainSpec(epochs=1))):
+        other = Training(arch, spec, split)
+        assert not other.restore(states[0])
+        assert (other.progress.steps, other.reports) == (0, [])
+
+
+def test_a_checkpoint_of_an_older_release_has_the_last_report_alone(split: Split) -> None:
+    from fmnist_sweep.train import Training, fit
+
+    states, reports = list[bytes](), list[Report]()
+    fit(Training(PLAIN, TrainSpec(epochs=1), split), (0.25, 0.5, 1.0), reports.append, states.append)
+    with np.load(io.BytesIO(states[1])) as archive:
+        older = {name: archive[name] for name in archive.files if name != "net"}
+    older["said"] = older["said"][-1]
+    buffer = io.BytesIO()
+    np.savez(buffer, **older)
+    resumed = Training(PLAIN, TrainSpec(epochs=1), split)
+    assert resumed.restore(buffer.getvalue())
+    assert resumed.reports == [reports[1]]
+
+
+def test_building_the_graphs_is_no_step(split: Split) -> None:
+    from fmnist_sweep.train import Training
+
+    spec = TrainSpec(epochs=1, seed=3)
+    prepared, plain = (Training(EVERYTHING, spec, split) for _ in range(2))
+    before = [np.array(weight) for weight in prepared.net.model.weights]
+    prepared.prepare()
+    assert all((np.array(weight) == old).all() for weight, old in zip(prepared.net.model.weights, before, strict=True))
+    prepared.advance(0.5)
+    plain.advance(0.5)
+    for ours, theirs in zip(prepared.net.model.weights, plain.net.model.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_where_the_last_steps_alone_are_scored_nothing_else_is_and_no_weights_are_kept(split: Split) -> None:

@@ -1,4 +1,4 @@
-"""``ui`` without a browser: which server it opens, and what it says of one that ends."""
+"""``ui`` without a browser: which server it opens, and what it says of one that ends; which one ``status`` names."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from fmnist_sweep import study
+from fmnist_sweep.commands import status
 from fmnist_sweep.commands import ui as command
 from fmnist_sweep.errors import TrackingError
 from fmnist_sweep.home import Home
@@ -75,3 +76,16 @@ def test_a_server_that_ends_by_itself_is_no_success(settings: Settings, monkeypa
     monkeypatch.setattr(command, "start", start)
     with pytest.raises(TrackingError, match=r"ended by itself \(exit code 3\); see .*mlflow_server.log"):
         opened(settings, shown(""), monkeypatch)
+
+
+@pytest.mark.parametrize(("recorded", "given", "found"), [(TEAM, "", TEAM), (TEAM, "http://b:1", "http://b:1")])
+def test_status_names_the_server_that_shows_the_study(
+    settings: Settings, recorded: str, given: str, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story = shown(recorded)
+    for place, job in enumerate(story.state.ranked()):
+        story.tell("run", job.key, run_id=f"run{place}")
+    monkeypatch.setattr(status, "read", lambda *_: story.state)
+    told = status.status(replace(settings, tracking_uri=given), watch=False, console=Console(quiet=True))
+    assert told["tracking_uri"] == found
+    assert told["compare_url"].startswith(f"{found}/#/compare-runs?")

@@ -21,10 +21,15 @@ from fmnist_sweep.state import StudyState
 PROGRAM = "python -m fmnist_sweep"
 _TAKES = {
     "compare": ("--tracking-uri", "--data-dir"),
+    "doctor --fix": ("--tracking-uri", "--storage", "--data-dir"),
     "export": ("--data-dir",),
     "ui": ("--tracking-uri",),
 }
-_IN_ENVIRONMENT = {"--tracking-uri": "MLFLOW_TRACKING_URI", "--data-dir": "FMNIST_DATA_DIR"}
+_IN_ENVIRONMENT = {
+    "--tracking-uri": "MLFLOW_TRACKING_URI",
+    "--storage": "FMNIST_SWEEP_STORAGE",
+    "--data-dir": "FMNIST_DATA_DIR",
+}
 _ENDED: dict[Outcome, str] = {
     "done": "done",
     "flat": "the search is flat",
@@ -76,6 +81,14 @@ class Closing:
                 console.print(Text(f"    {step.line}"), soft_wrap=True)
 
 
+def insist(console: Console, line: str) -> None:
+    """Prints a line on standard error even where errors alone are asked for: it is why the exit code is not 0."""
+    if console.quiet:
+        print(line, file=sys.stderr)
+    else:
+        console.print(Text(line), soft_wrap=True)
+
+
 def undelivered(trouble: str) -> Text:
     """Why a view is behind, and what to do about it."""
     return Text.assemble(("not delivered:", "bold"), f" {trouble}; the same command delivers it")
@@ -88,13 +101,22 @@ def how_it_ended(outcome: Outcome) -> str:
 
 def command(name: str, settings: Settings, state: StudyState, more: str = "") -> str:
     """A command for the same study, as it is to be typed in the same folder and environment."""
-    words = [f"{PROGRAM} {name}{at_home(settings)}"]
-    words += [] if state.study["name"] == "default" else [f"--study {state.study['name']}"]
-    given = {"--tracking-uri": settings.tracking_uri, "--data-dir": settings.data_dir and str(settings.data_dir)}
+    study = state.study["name"]
+    return f"{command_of(name, settings, '' if study == 'default' else study)}{more}"
+
+
+def command_of(name: str, settings: Settings, study: str) -> str:
+    """A command with the options that it needs to find the same things; ``study`` "" is the one it takes by itself."""
+    words = [f"{PROGRAM} {name}{at_home(settings)}", *([f"--study {study}"] if study else [])]
+    given = {
+        "--tracking-uri": settings.tracking_uri,
+        "--storage": settings.storage,
+        "--data-dir": settings.data_dir and str(settings.data_dir),
+    }
     for option, value in given.items():
         if value and option in _TAKES.get(name, ()) and os.environ.get(_IN_ENVIRONMENT[option]) != value:
             words.append(f"{option} {shlex.quote(masked(value))}")
-    return f"{' '.join(words)}{more}"
+    return " ".join(words)
 
 
 def at_home(settings: Settings) -> str:

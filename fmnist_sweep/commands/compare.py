@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -77,6 +78,9 @@ def compare(settings: Settings, top: int, seeds: int, *, curves: bool = False, q
     if not quiet:
         console.print(f"\n{name}: {closing.how_it_ended(ended.session.outcome)}.", highlight=False)
         closing.of_unjudged(ended.session.state).show(console)
+    elif not ended.code:
+        said = closing.of_unjudged(ended.session.state)
+        closing.insist(Console(quiet=True), f"error: {closing.how_it_ended(ended.session.outcome)}: {said.found}")
     return replace(ended, result=_unjudged(ended, numbers), code=ended.code or UNJUDGED)
 
 
@@ -272,7 +276,7 @@ def _closing(settings: Settings, findings: Findings, state: StudyState, page: Pa
         Step("MLflow: the finals, mean of all seeds", closing.command("ui", settings, state)),
     ]
     if shown is not None:
-        look.append(Step("the curves", f"tensorboard --logdir {shown}"))
+        look.append(Step("the curves", f"tensorboard --logdir {shlex.quote(str(shown))}"))
     more = [
         Step("more seeds, so that something can be shown", closing.command("compare", settings, state, " --seeds 6"))
     ]

@@ -54,9 +54,13 @@ def doctor(settings: Settings, *, fix: bool, console: Console) -> Told:
         console.print(Text(f"\n{settings.home.path}", style="bold"))
         console.print(_table(beside))
     found = {**{name: visited.checked for name, visited in visits.items()}, "": beside}
-    _closing(settings, fix, visits, [checked for each in found.values() for checked in each]).show(console)
+    ends = _closing(settings, fix, visits, [checked for each in found.values() for checked in each])
+    ends.show(console)
     findings = [_as_json(name, checked) for name, each in found.items() for checked in each]
-    return Told(OPEN if any(not finding["fixed"] for finding in findings) else 0, {"findings": findings})
+    code = OPEN if any(not finding["fixed"] for finding in findings) else 0
+    if code and console.quiet:
+        closing.insist(console, f"error: {ends.found}")
+    return Told(code, {"findings": findings})
 
 
 def _studies(settings: Settings) -> list[str]:
@@ -135,9 +139,9 @@ def _closing(settings: Settings, fix: bool, visits: Mapping[str, Visit], found: 
     sure += f" A driver is at work on {busy}: what runs was left out." if busy else ""
     steps = []
     if mendable and not fix:
-        name = f" --study {settings.study}" if settings.study else ""
-        line = f"{closing.PROGRAM} doctor --fix{closing.at_home(settings)}{name}"
-        steps.append(Step(f"mends {mendable} of {len(left)}", line))
+        steps.append(
+            Step(f"mends {mendable} of {len(left)}", closing.command_of("doctor --fix", settings, settings.study))
+        )
     return Closing(came_of_it, sure.strip(), [], steps)
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from fmnist_sweep import data as datasets
 from fmnist_sweep import durable, exporting, study
-from fmnist_sweep.commands.closing import PROGRAM, Closing, Step, compare_step
+from fmnist_sweep.commands.closing import PROGRAM, Closing, Step, compare_step, insist
 from fmnist_sweep.display import called, percent
 from fmnist_sweep.errors import ExportError, StudyError, UsageError
 from fmnist_sweep.executors.local import warm_up
@@ -75,7 +75,7 @@ def export(settings: Settings, model: str, formats: list[str], out: Path | None,
     for label, check in written.checks.items():
         console.print(_line(label, target, check), soft_wrap=True, highlight=False)
     for label, reason in written.refused.items():
-        console.print(f"error: format {label} {reason}; it was removed", soft_wrap=True, highlight=False)
+        insist(console, f"error: format {label} {reason}; it was removed")
     _closing(settings, state, job, target, written).show(console)
     return {
         "out": str(target),

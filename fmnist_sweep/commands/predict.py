@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def predict(model: Path, inputs: list[Path], *, invert: bool, console: Console) 
 def _read(path: Path, shape: tuple[int, int, int], invert: bool) -> NDArray[np.float32]:
     """Images as float32 (n, height, width, channels), 0 to 255."""
     if not path.is_file():
-        raise DataError(f"{path}: no such file")
+        raise DataError(f"{path}: {'is a folder; valid: a file' if path.is_dir() else 'no such file'}")
     if path.suffix.lower() in _PICTURES:
         images = _picture(path, shape, 255 if invert else 0)
     elif path.suffix == ".npy":
@@ -62,12 +63,12 @@ def _read(path: Path, shape: tuple[int, int, int], invert: bool) -> NDArray[np.f
 
 def _picture(path: Path, shape: tuple[int, int, int], ground: int) -> NDArray[Any]:
     """As a viewer shows it: turned as its camera was held, 16 bits as 8, what is transparent over a grey ``ground``."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image
 
     height, width, channels = shape
     try:
         with Image.open(path) as picture:
-            upright = ImageOps.exif_transpose(picture)
+            upright = _upright(picture)
             if upright.mode.startswith("I;16"):
                 upright = Image.fromarray((np.asarray(upright).astype(np.uint16) // 257).astype(np.uint8))
             if upright.has_transparency_data:
@@ -77,8 +78,19 @@ def _picture(path: Path, shape: tuple[int, int, int], ground: int) -> NDArray[An
             if fitting.size != (width, height):
                 fitting = fitting.resize((width, height), Image.Resampling.LANCZOS)
             return np.asarray(fitting)[np.newaxis]
-    except (UnidentifiedImageError, OSError) as error:
+    except (Image.DecompressionBombError, OSError, ValueError, SyntaxError, EOFError) as error:
         raise DataError(f"{path}: no image that can be read ({error})") from None
+
+
+def _upright(picture: Any) -> Any:
+    """Turned as the camera was held, where the picture says so in a way that can be read."""
+    from PIL import ImageOps
+
+    picture.load()
+    try:
+        return ImageOps.exif_transpose(picture)
+    except (OSError, ValueError, SyntaxError, TypeError, KeyError, struct.error):
+        return picture
 
 
 def _array(path: Path) -> NDArray[Any]:
@@ -90,6 +102,8 @@ def _array(path: Path) -> NDArray[Any]:
         raise DataError(f"{path}: holds {getattr(loaded, 'dtype', 'no array')}; valid: numbers from 0 to 255")
     if loaded.size and (not np.isfinite(loaded).all() or loaded.min() < 0 or loaded.max() > 255):
         raise DataError(f"{path}: holds values from {loaded.min()} to {loaded.max()}; valid: 0 to 255")
+    if loaded.dtype.kind == "f" and loaded.size and 0 < loaded.max() <= 1:  # as networks are often fed
+        raise DataError(f"{path}: holds values from {loaded.min()} to {loaded.max()}; valid: 0 to 255, so times 255")
     return loaded
 
 

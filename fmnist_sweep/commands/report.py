@@ -27,6 +27,8 @@ def write(settings: Settings, out: Path | None, console: Console) -> dict[str, A
     """
     if out is not None and out.suffix not in (".html", ".htm"):
         raise UsageError(f"--out is {str(out)!r}; valid: a file that ends in .html")
+    if out is not None and not report.may_write_beside(out):
+        raise UsageError(f"--out is {str(out)!r}, and {out.with_suffix('.md')} is no report; choose another name")
     name = settings.study or study.plan(settings).name
     state = read(settings, name)
     page, beside = report.write_as(out or settings.home.reports / f"{name}.html", state, standings.recorded(state))

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from types import FrameType
 from typing import Any
 
@@ -20,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fmnist_sweep import lab, session, study, summary
+from fmnist_sweep.arch import seeds_from
 from fmnist_sweep.commands import closing
 from fmnist_sweep.commands.preview import expected_workers, forecast, pace_of, sentence
 from fmnist_sweep.data import PreparedData, facts_of
@@ -86,8 +88,9 @@ def run_lab(settings: Settings, names: Sequence[str], seeds: int, *, quiet: bool
 
     They train for as many epochs as those that the study has, so that all of them compare.
     """
-    lab.check_names(names)
     planned = study.plan(settings)
+    numbers = list(islice(seeds_from(planned.seed), seeds))
+    lab.seeded(names, numbers, input_shape=(28, 28, 1), classes=10, epochs=settings.epochs or 1)  # or refuses
 
     def extras(state: StudyState, data: PreparedData) -> list[Extra]:
         before = {job.train.epochs for job in state.of_kind("lab") if job.key.startswith("lab-cnn")}
@@ -96,7 +99,7 @@ def run_lab(settings: Settings, names: Sequence[str], seeds: int, *, quiet: bool
         return as_extras(
             lab.seeded(
                 names,
-                range(planned.seed, planned.seed + seeds),
+                numbers,
                 input_shape=data.image_shape,
                 classes=data.classes,
                 epochs=epochs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
@@ -35,7 +36,9 @@ def status(settings: Settings, *, watch: bool, console: Console) -> dict[str, An
     console.print(_page(state, settings))
     target = state.target
     session = Session(_FINISHED, state, target, state.wall_s, None, "")
-    found = summary.as_json(state, settings, target, state.wall_s, address(settings, session))
+    recorded = state.views.get("tracking_uri", "")
+    shown = replace(settings, tracking_uri=settings.tracking_uri or recorded)
+    found = summary.as_json(state, shown, target, state.wall_s, address(shown, session))
     found["in_use"] = settings.home.study(name).in_use
     found["running"] = [
         {"job": job.key, "epoch": job.epoch, "val_accuracy": job.best}

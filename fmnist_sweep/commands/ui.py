@@ -14,7 +14,7 @@ from fmnist_sweep.commands.export import read
 from fmnist_sweep.errors import StudyError, TrackingError
 from fmnist_sweep.settings import Settings
 from fmnist_sweep.state import StudyState
-from fmnist_sweep.views import pages
+from fmnist_sweep.views import mlflow_moved, pages
 from mlflow_server import ServerError, ServerSettings, charts_url, compare_url, run_url, start, table_url
 
 
@@ -43,6 +43,7 @@ def ui(
         _tell(console, _addresses(settings.tracking_uri, experiment, state), browser, ready)
         return
     console.print("starting MLflow's server, which takes up to 20 seconds")
+    mlflow_moved.follow(settings.mlflow)
     server_settings = ServerSettings(
         backend_store_uri=settings.mlflow, artifacts_destination=str(settings.home.artifacts.resolve()), port=port
     )
@@ -94,6 +95,6 @@ def _tell(console: Console, addresses: dict[str, str], browser: bool, ready: Cal
     for key, label in _PAGES.items():
         if key in addresses:
             console.print(f"{label}:\n  {addresses[key]}", soft_wrap=True, highlight=False)
+    ready(addresses)  # before the browser, which may be one in this very terminal
     if browser:
         webbrowser.open(addresses["start_url"])
-    ready(addresses)

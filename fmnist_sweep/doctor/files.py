@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from fmnist_sweep.doctor.findings import Finding, Mend
 from fmnist_sweep.doctor.models import model_id
 from fmnist_sweep.errors import ExportError
 from fmnist_sweep.home import Home, StudyFolder
+from fmnist_sweep.publish import heir
 from fmnist_sweep.schema import SweepConfig
 from fmnist_sweep.state import ENDED, JobRecord, StudyState
 
@@ -32,10 +34,11 @@ def files_agree(state: StudyState, folder: StudyFolder, retrain: str) -> Iterato
         folder: The study's.
         retrain: The command that trains the study again.
     """
-    best = {job.key for job in state.ranked()[: _keep_models(state)]}
+    best, champion = {job.key for job in state.ranked()[: _keep_models(state)]}, heir(state)
     for job in state.jobs.values():
         if job.kept:
-            yield from _weights_agree(job, folder, retrain)
+            done = job.tested is not None and not model_id(job) and (champion is None or job.key != champion[0])
+            yield from _weights_agree(job, folder, retrain, done)
         elif job.state in ENDED:
             yield from _unkept(job, folder, wanted=job.key in best or job.kind != "trial")
         if not job.same_as:
@@ -61,7 +64,8 @@ def exports_agree(name: str, state: StudyState, home: Home) -> Iterator[Finding]
             continue
         job = state.jobs.get(str(source.get("job")))
         model = "best" if job is None else "champion" if job.kind == "final" else called(job).removeprefix("trial ")
-        advice = f"python -m fmnist_sweep export --home {home.path} --study {name} --model {model} --out {export}"
+        where, out = shlex.quote(str(home.path)), shlex.quote(str(export))
+        advice = f"python -m fmnist_sweep export --home {where} --study {name} --model {model} --out {out}"
         trouble = _trouble(export)
         if trouble:
             yield Finding("checksum", f"export {export.name}: {trouble}", advice=advice)
@@ -77,22 +81,28 @@ def home_agrees(home: Home) -> Iterator[Finding]:
             if match and path.is_file() and _old(path) and not _alive(int(match[1])):
                 yield Finding("scratch", f"a half-written file: {path.name}", Mend("remove file", str(path)))
     for path in sorted(home.exports.glob(".export-*")):
-        if path.is_dir() and _old(path):
+        if not path.is_dir() or not _old(path):
+            continue
+        if _trouble(path):
             what = f"a half-written export: {home.exports.name}/{path.name}"
             yield Finding("scratch", what, Mend("remove file", str(path)))
+        else:  # it was about to get its name, or to make room for a newer one
+            what = f"an export without its name: {home.exports.name}/{path.name}"
+            yield Finding("scratch", what, advice="it is whole: give it a name without a dot, or delete it")
 
 
 def _keep_models(state: StudyState) -> int:
     return SweepConfig.model_validate(state.study["config"]).study.keep_models if state.study else 0
 
 
-def _weights_agree(job: JobRecord, folder: StudyFolder, retrain: str) -> Iterator[Finding]:
+def _weights_agree(job: JobRecord, folder: StudyFolder, retrain: str, done: bool) -> Iterator[Finding]:
+    """``done``: whether nobody needs the weights any more, as the finals are judged by what the ledger has."""
     weights = folder.job(job.key) / "weights.npz"
     sha256 = job.result.weights_sha256 if job.result else ""
     if weights.exists() and durable.sha256(weights) == sha256:
         return
     what = f"{called(job)}: {_short(weights, folder)} {'was altered' if weights.exists() else 'is missing'}"
-    if job.tested is not None:  # the finals are judged by what the ledger has
+    if done:
         yield Finding("checksum", f"{what}; its test scores are in the ledger", Mend("drop", job.key))
         return
     mend = Mend("recover weights", job.key) if model_id(job) else None

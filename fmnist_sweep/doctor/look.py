@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -12,7 +13,7 @@ from fmnist_sweep.doctor.findings import Finding, Mend
 from fmnist_sweep.doctor.records import Record
 from fmnist_sweep.doctor.trials import trials_agree
 from fmnist_sweep.doctor.words import count
-from fmnist_sweep.errors import LedgerError, StorageError, TrackingError
+from fmnist_sweep.errors import DamagedLedgerError, LedgerError, StorageError, TrackingError
 from fmnist_sweep.settings import Settings
 from fmnist_sweep.state import StudyState
 from fmnist_sweep.views import mlflow_seen, optuna_seen
@@ -54,10 +55,14 @@ def look(settings: Settings, name: str, *, live: bool) -> Look:
     found, folder = Look(settings), settings.home.study(name)
     try:
         record = records.read(folder.ledger, [view.name for view in _VIEWS])
-    except LedgerError as error:
-        anew = f"python -m fmnist_sweep run --study {name} --fresh --home {settings.home.path}"
+    except DamagedLedgerError as error:
+        anew = f"python -m fmnist_sweep run --study {name} --fresh --home {shlex.quote(str(settings.home.path))}"
         advice = f"restore it from a backup, or start anew, which keeps this one under another name: {anew}"
         found.findings.append(Finding("ledger", str(error).partition("; ")[0], advice=advice))
+        return found
+    except LedgerError as error:  # a lock, a full disk, a newer release: nothing is lost
+        what, _, advice = str(error).partition("; ")
+        found.findings.append(Finding("ledger", what, advice=advice))
         return found
     state = record.state
     if not state.study:
@@ -77,7 +82,7 @@ def retrain(settings: Settings, name: str, state: StudyState) -> str:
     """The command that trains a study again, the old one kept under another name."""
     trials = len(state.trials())
     words = f"run --study {name} --fresh --trials {trials}" if trials else f"lab --study {name}-again"
-    return f"python -m fmnist_sweep {words} --home {settings.home.path}"
+    return f"python -m fmnist_sweep {words} --home {shlex.quote(str(settings.home.path))}"
 
 
 def _behind(record: Record) -> Iterator[Finding]:

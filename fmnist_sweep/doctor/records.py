@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fmnist_sweep.display import called
-from fmnist_sweep.errors import LedgerError
+from fmnist_sweep.errors import DamagedLedgerError
 from fmnist_sweep.ledger import Event, Ledger
 from fmnist_sweep.state import StudyState
 
@@ -41,7 +41,8 @@ def read(path: Path, views: Iterable[str]) -> Record:
     """Reads a whole ledger, and how far each of ``views`` has taken it over.
 
     Raises:
-        LedgerError: It is damaged, contradicts itself, or is of a newer release.
+        DamagedLedgerError: It is damaged, or contradicts itself.
+        LedgerError: It can't be opened now, or is of a newer release.
     """
     _verify(path)
     ledger = Ledger(path)
@@ -53,12 +54,12 @@ def read(path: Path, views: Iterable[str]) -> Record:
     try:
         state = StudyState.of(events)
     except Exception as error:
-        raise LedgerError(f"ledger {path} contradicts itself: {type(error).__name__} {error}") from None
+        raise DamagedLedgerError(f"ledger {path} contradicts itself: {type(error).__name__} {error}") from None
     if not events and any((path.parent / "jobs").glob("*")):
-        raise LedgerError(f"ledger {path} is empty, though jobs were trained")
+        raise DamagedLedgerError(f"ledger {path} is empty, though jobs were trained")
     gaps = list(_gaps(state))
     if gaps:
-        raise LedgerError(f"ledger {path} has gaps: {gaps[0]}")
+        raise DamagedLedgerError(f"ledger {path} has gaps: {gaps[0]}")
     return Record(tuple(events), state, told)
 
 
@@ -67,10 +68,10 @@ def _verify(path: Path) -> None:
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30.0)) as db:
             found = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
-    except sqlite3.Error as error:
-        raise LedgerError(f"ledger {path}: {error}") from None
+    except sqlite3.Error:
+        return  # whoever opens it next says what is wrong, and what helps
     if found != "ok":
-        raise LedgerError(f"ledger {path} is damaged: {found.splitlines()[-1]}")
+        raise DamagedLedgerError(f"ledger {path} is damaged: {found.splitlines()[-1]}")
 
 
 def _gaps(state: StudyState) -> Iterator[str]:

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterator
 from fmnist_sweep.display import called
 from fmnist_sweep.doctor.findings import Finding, Mend
 from fmnist_sweep.state import ENDED, JobRecord, StudyState
-from fmnist_sweep.views.optuna_storage import KEY, STATES
+from fmnist_sweep.views.optuna_claim import KEY
+from fmnist_sweep.views.optuna_storage import STATES
 from fmnist_sweep.views.seen import SeenOptuna, SeenTrial
 
 _SHOW = Mend("show in Optuna")

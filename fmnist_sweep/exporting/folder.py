@@ -69,23 +69,23 @@ def write(target: Path, wanted: Sequence[Format], material: Material, describe: 
     Raises:
         ExportError: No format is left, a converter failed, or the folder is in the way or can't be written.
     """
-    target = target.absolute()
+    target = target.resolve()  # a link to a folder leads to it, and stays
     if target.exists():
         _check_ours(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=".export-"))
+        try:
+            written = _fill(scratch, wanted, material, describe, log)
+            scratch.chmod(0o755)
+            _sync(scratch)
+            _put(scratch, target)
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+        durable.sync_folder(target.parent)
     except OSError as error:
         raise ExportError(f"--out {target} can't be written: {error.strerror or error}") from None
-    try:
-        written = _fill(scratch, wanted, material, describe, log)
-        scratch.chmod(0o755)
-        _sync(scratch)
-        _put(scratch, target)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
-    durable.sync_folder(target.parent)
     return written
 
 
@@ -113,6 +113,7 @@ def _put(scratch: Path, target: Path) -> None:
     if not target.exists():
         os.replace(scratch, target)  # noqa: PTH105
         return
+    _check_ours(target)  # minutes have passed
     old = scratch.with_name(f"{scratch.name}-old")
     os.replace(target, old)  # noqa: PTH105
     try:

@@ -20,6 +20,7 @@ _FEW, _MOST_DRAWS = 200, 4_000  # so many within them at least, if so many draws
 _BEST, _LIKE_BEST = 5, 40  # so many of the best trials, and candidates that are like each
 _TRIES = 80  # random draws for one that is new, and unlike the earlier
 _TOLD = 80  # trials that the model is told of at most; its time grows with their cube
+_POINTS = 12  # and so many points of each one's curve
 _LEAST_ERROR = 0.001
 
 
@@ -174,11 +175,17 @@ class CurveProposer:
                 place = min(len(points) - 1, furthest)
                 found.append((net, place, points[place], True, 0.0))
                 continue
-            for place, (point, score) in enumerate(zip(points, earlier.scores, strict=False)):
+            for place in _telling_points(min(len(points), len(earlier.scores))):
+                point, score = points[place], earlier.scores[place]
                 of_one = point not in rungs and point < points[-1]
                 found.append((net, place, point, of_one, _log_error(score)))
         nets, places, epochs, single, y = (np.array(column) for column in zip(*found, strict=True))
         return Observations(x[nets], np.log2(epochs), places, nets, single, np.zeros(len(y), np.bool_), y)
+
+
+def _telling_points(come: int) -> list[int]:
+    """Places of the reports that the model is told of: all of a few, else as many, the last one among them."""
+    return sorted({round(place) for place in np.linspace(0, come - 1, min(come, _POINTS))})
 
 
 def _log_error(score: float) -> float:

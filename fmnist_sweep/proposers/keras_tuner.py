@@ -10,6 +10,7 @@ tried) is left out: the ledger does all of it.
 from __future__ import annotations
 
 import copy
+import math
 import random
 import warnings
 from collections.abc import Callable, Sequence
@@ -161,8 +162,14 @@ class HyperbandProposer(RandomProposer):
         return HyperbandOracle(max_epochs=config.epochs, factor=factor, hyperband_iterations=None, **common)
 
     def _restore(self, oracle: Any, past: Sequence[Past]) -> None:
-        """Fills the brackets in the proposals' order; a net that was there before has gone on to its next round."""
+        """Fills the brackets in the proposals' order; a net that was there before has gone on to its next round.
+
+        A net that failed is the worst of its round: without it the round would count as unfinished for ever.
+        """
         super()._restore(oracle, past)
+        for trial in oracle.trials.values():
+            if trial.status == _FAILED:
+                trial.status, trial.score = "COMPLETED", -math.inf
         latest: dict[str, tuple[str, Any, int]] = {}
         for number, earlier in enumerate(past):
             net, before = self._net(earlier.proposal), None
@@ -209,6 +216,8 @@ class _Listed:
         return self.members[place or 0]
 
     def theirs(self, value: Scalar) -> int:
+        if isinstance(self.members, range):
+            return self.members.index(int(value))
         return [repr(member) for member in self.members].index(repr(value))  # True is not 1
 
 
@@ -225,7 +234,8 @@ class _Ranged:
         sort(name, self.low, self.high, sampling="log" if self.log else "linear")
 
     def anyone(self, drawing: random.Random) -> Scalar:
-        return drawing.uniform(self.low, self.high)
+        whole = isinstance(self.low, int) and isinstance(self.high, int)
+        return drawing.randint(int(self.low), int(self.high)) if whole else drawing.uniform(self.low, self.high)
 
     def ours(self, value: float | None) -> Scalar:
         return self.low if value is None else type(self.low)(min(max(self.low, value), self.high))

@@ -58,14 +58,15 @@ class OptunaProposer:
         for turn in range(_TRIES):
             study.sampler = self._make(self._sampler if turn < _MODEL_TRIES else "random", past, turn, over_limits)
             trial = study.ask()
+            suggest = _OptunaSuggest(trial)
             arch, train = space.sample(
                 task.config,
-                _OptunaSuggest(trial),
+                suggest,
                 input_shape=task.input_shape,
                 classes=task.classes,
                 seed=task.seed,
             )
-            proposal = Proposal(arch, train, dict(trial.params))
+            proposal = Proposal(arch, train, {**trial.params, **suggest.stepped})
             share = excess(proposal)
             if share > 0:
                 over_limits += 1
@@ -121,10 +122,15 @@ class _Told:
 
 
 class _OptunaSuggest:
-    """Draws through an Optuna trial."""
+    """Draws through an Optuna trial.
+
+    Attributes:
+        stepped: Values of stepped ranges, as the space has them: Optuna's 0.1 * 3 is not its 0.3.
+    """
 
     def __init__(self, trial: Trial) -> None:
         self._trial = trial
+        self.stepped: dict[str, float] = {}
 
     def choice(self, name: str, choices: Sequence[Scalar]) -> Scalar:
         value = self._trial.suggest_categorical(name, list(choices))
@@ -135,7 +141,10 @@ class _OptunaSuggest:
         return self._trial.suggest_int(name, low, high, step=step, log=log)
 
     def real(self, name: str, low: float, high: float, step: float | None, log: bool) -> float:
-        return self._trial.suggest_float(name, low, high, step=step, log=log)
+        found = self._trial.suggest_float(name, low, high, step=step, log=log)
+        if step:
+            found = self.stepped[name] = min(space.steps(low, high, step), key=lambda value: abs(value - found))
+        return found
 
 
 def distributions(

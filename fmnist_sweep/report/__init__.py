@@ -41,6 +41,18 @@ def write(folder: Path, state: StudyState, findings: Findings | None) -> tuple[P
     return write_as(folder / f"{checked_name('--study', state.study['name'])}.html", state, findings)
 
 
+def may_write_beside(file: Path) -> bool:
+    """Whether the Markdown beside the page ``file`` would take nothing but an older report's place."""
+    beside = file.with_suffix(".md")
+    try:
+        lines = beside.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return len(lines) > 2 and lines[0].startswith("# ") and lines[2].startswith("Study ")
+
+
 def write_as(file: Path, state: StudyState, findings: Findings | None) -> tuple[Path, Path]:
     """Writes the page as ``file`` and the Markdown beside it; see ``write``."""
     facts = gather(state, findings)

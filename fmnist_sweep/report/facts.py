@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
+from fmnist_sweep.conclusion import sure, unjudged
 from fmnist_sweep.display import percent
 from fmnist_sweep.finals import is_trial
 from fmnist_sweep.report.images import Confusion, Duplicates, Mistakes, confusion, duplicates, mistakes
@@ -96,7 +97,7 @@ def gather(state: StudyState, findings: Findings | None) -> Facts:
         search=search(state, [name for name in finalists if is_trial(name)]),
         importances=importances(state),
         confusion=NO_FINALS if findings is None else confusion(state, findings),
-        mistakes=NO_FINALS if findings is None else mistakes(state),
+        mistakes=NO_FINALS if findings is None else mistakes(state, findings),
         shrinkages=() if findings is None else shrinkages(state, findings),
         duplicates=NO_FINALS if findings is None else duplicates(state, findings),
         cost=spent,
@@ -111,9 +112,11 @@ def _judged(state: StudyState, findings: Findings, rows: tuple[NetRow, ...]) -> 
     crowned = (
         [f"Champion: {champion['name']}, its model of seed {champion['seed']}: {champion['why']}."] if champion else []
     )
+    outdated = unjudged(state) is not None
     return Verdict(
         f"{findings.sentence}.",
         (
+            *([sure(state)] if outdated else []),
             *crowned,
             f"{leader.name} is {leader.net}: {percent(leader.accuracy)} of the test images right "
             f"({_interval(leader)}), with {counted(leader.parameters, 'parameter')}.",
@@ -121,7 +124,12 @@ def _judged(state: StudyState, findings: Findings, rows: tuple[NetRow, ...]) -> 
             f"{counted(state.study['train_images'], 'image')}, under the same {counted(len(findings.seeds), 'seed')}; "
             f"the test set was opened {times} for this study.",
         ),
+        _compare(state) if outdated else "",
     )
+
+
+def _compare(state: StudyState) -> str:
+    return f"python -m fmnist_sweep compare --study {shlex.quote(state.study['name'])}"
 
 
 def _interval(row: NetRow) -> str:
@@ -147,7 +155,7 @@ def _no_finals(state: StudyState, rows: tuple[NetRow, ...], spent: Cost) -> Verd
     return Verdict(
         "No finals yet: this is a search, one seed each.",
         (*beside, "The best of many noisy scores looks better than it is: a few tenths of a point may be luck."),
-        f"python -m fmnist_sweep compare --study {shlex.quote(state.study['name'])}",
+        _compare(state),
     )
 
 

@@ -117,8 +117,11 @@ def confusion(found: Confusion) -> go.Figure:
                 figure.add_annotation(
                     x=names[b], y=names[a], text=f"{value:.0f}", showarrow=False, font={"color": color, "size": 11}
                 )
-    figure.update_xaxes(title_text="taken for", tickangle=-60, showgrid=False, tickfont_color=INK)
-    figure.update_yaxes(autorange="reversed", showgrid=False, tickfont_color=INK)
+    # As categories even where the classes are called by numbers, and each of them named.
+    figure.update_xaxes(
+        type="category", dtick=1, title_text="taken for", tickangle=-60, showgrid=False, tickfont_color=INK
+    )
+    figure.update_yaxes(type="category", dtick=1, autorange="reversed", showgrid=False, tickfont_color=INK)
     figure.update_layout(plot_bgcolor=BACK)
     figure.add_shape(
         type="rect", x0=-0.5, x1=len(names) - 0.5, y0=-0.5, y1=len(names) - 0.5, line={"color": GREY, "width": 1}

@@ -134,12 +134,14 @@ def confusion(state: StudyState, findings: Findings) -> Confusion | Missing:
     )
 
 
-def mistakes(state: StudyState) -> Mistakes | Missing:
+def mistakes(state: StudyState, findings: Findings) -> Mistakes | Missing:
     """The images that the leader gets wrong, those that most seeds do first, then by how sure it is."""
     held = state.mistakes
     names = classes_of(state)
     if not held or not held["images"] or not names:
         return Missing("This ledger holds no images that the leader gets wrong.")
+    if held["net"] != findings.leader:
+        return Missing(f"The images in this ledger are those that {held['net']} gets wrong, which led before.")
     images = sorted(held["images"], key=lambda it: (-it["votes"], -it["probability"], it["index"]))
     shown = [
         Mistake(it["index"], names[it["label"]], names[it["predicted"]], it["votes"], it["probability"], it["png"])

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 from fmnist_sweep.addresses import credentials, masked
 from fmnist_sweep.errors import TrackingError
-from fmnist_sweep.sqlite_birth import born, file_of
+from fmnist_sweep.sqlite_birth import at, born, file_of
+from fmnist_sweep.views import mlflow_moved
 
 _SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
 _NOT_OURS = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
@@ -89,6 +90,7 @@ def connect(uri: str) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import mlflow
+    mlflow_moved.follow(uri)
     born(uri, lambda unborn: mlflow.MlflowClient(tracking_uri=unborn).search_experiments(max_results=1))
     mlflow.set_tracking_uri(uri)  # some of MLflow's calls know no other way to say it
     return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
@@ -97,7 +99,9 @@ def connect(uri: str) -> Any:
 def address(uri: str, home: Path) -> str:
     """``uri`` as the ledger has it: without a password, and "" for the store under home, which may be moved."""
     path = file_of(uri)
-    return "" if path is not None and path.parent.resolve() == home.resolve() else masked(uri)
+    if path is None:
+        return masked(uri)
+    return "" if path.parent.resolve() == home.resolve() else at(uri, path.resolve())
 
 
 def is_local(uri: str) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from fmnist_sweep.addresses import masked
 from fmnist_sweep.errors import TrackingError
 from fmnist_sweep.ledger import Event, Ledger
 from fmnist_sweep.state import JobRecord, StudyState
@@ -20,7 +21,6 @@ from fmnist_sweep.trial import Report
 from fmnist_sweep.views import pages, shown
 from fmnist_sweep.views.mirror import AwayError
 from fmnist_sweep.views.mlflow_client import address, connect, is_local, is_of, may_come_back
-from fmnist_sweep.views.optuna_storage import masked
 from fmnist_sweep.views.shown import STUDY_RUN
 
 _NOTE = "mlflow.note.content"  # shown as the description, as Markdown

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from fmnist_sweep.addresses import masked
 from fmnist_sweep.errors import TrackingError, first_line
 from fmnist_sweep.sqlite_birth import file_of
 from fmnist_sweep.state import StudyState
 from fmnist_sweep.views.mlflow_client import ALIAS, MODEL_NAME, check_uri, connect, is_of
-from fmnist_sweep.views.optuna_storage import masked
 from fmnist_sweep.views.seen import Champion, Place, SeenMlflow, SeenModel, SeenRun
 from fmnist_sweep.views.shown import CURVES, Curve
 

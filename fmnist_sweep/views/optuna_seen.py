@@ -7,6 +7,7 @@ import optuna
 from fmnist_sweep.addresses import masked
 from fmnist_sweep.errors import StorageError
 from fmnist_sweep.sqlite_birth import file_of
+from fmnist_sweep.views.optuna_claim import OWNER
 from fmnist_sweep.views.optuna_open import line, storage_at
 from fmnist_sweep.views.seen import SeenOptuna, SeenTrial
 
@@ -30,7 +31,7 @@ def read(uri: str, study: str, identity: str) -> SeenOptuna:
         if study not in optuna.get_all_study_names(storage):
             return SeenOptuna("missing")
         found = optuna.load_study(study_name=study, storage=storage)
-        if found.user_attrs.get("fmnist_sweep:id") != identity:
+        if found.user_attrs.get(OWNER) != identity:
             return SeenOptuna("another's")
         return SeenOptuna("here", tuple(_seen(trial) for trial in found.get_trials(deepcopy=False)))
     except StorageError:

@@ -9,14 +9,13 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from fmnist_sweep.addresses import masked as masked
+from fmnist_sweep.addresses import masked
 from fmnist_sweep.errors import FatalError, StorageError
 from fmnist_sweep.ledger import Event
 from fmnist_sweep.proposers.optuna import distributions
 from fmnist_sweep.schema import SweepConfig
 from fmnist_sweep.state import JobRecord, StudyState
-from fmnist_sweep.views.optuna_claim import KEY as KEY
-from fmnist_sweep.views.optuna_claim import OWNER, Claim
+from fmnist_sweep.views.optuna_claim import KEY, OWNER, Claim
 from fmnist_sweep.views.optuna_open import line, storage_at
 
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
