@@ -12,12 +12,16 @@ from fmnist_sweep import provenance
 from fmnist_sweep.executors.local import usable_cores
 
 ROOT = Path(__file__).resolve().parent.parent
+GIVEN = dict(os.environ)
+"""The environment as this was loaded: a peer has TensorFlow as a user has it, not as the product sets it."""
+_OF_TENSORFLOW = ("TF_", "OMP_", "KERAS_", "XLA_", "CUDA_", "MKL_", "OPENBLAS_")
 _PEERS = ("optuna-integration", "keras-tuner", "scipy")
 
 
 def setup() -> dict[str, Any]:
-    """What must be the same for two measurements to be compared: hardware and versions."""
+    """What must be the same for two measurements to be compared: hardware, versions, and how TensorFlow is set."""
     return {
+        "environment": {name: value for name, value in sorted(GIVEN.items()) if name.startswith(_OF_TENSORFLOW)},
         "machine": provenance.machine(),
         "usable_cores": len(usable_cores()),
         "versions": provenance.versions() | {name: _version(name) for name in _PEERS},

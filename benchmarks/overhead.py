@@ -43,10 +43,15 @@ def run(options: Options, record: Record) -> Result:
         record.once(f"first step {turn}", lambda: startup.first_step(options, folder / "first-step"))
         for turn in range(times)
     ]
-    studied = {"a short sweep": record.once("short sweep", lambda: _short_sweep(options, chosen))}
+    studied = {
+        f"{chosen['short_sweep_trials']} trials, command and all": record.once(
+            "short sweep", lambda: _short_sweep(options, chosen)
+        )
+    }
     if options.home is not None:
-        name = f"study {options.study or options.home.name}"
         events = studies.read(options, folder)
+        of = next(event.body for event in events if event.kind == "study")
+        name = f"study {of['name']} ({of['machine']}, commit {of['git_commit'][:12] or 'unknown'})"
         studied[name] = {"shares": shares.of_events(events).to_dict()}
     books = record.once("bookkeeping", lambda: _bookkeeping(options, chosen["bookkeeping_at"]))
     remembered = record.once("memory", lambda: memory.measure(options, folder / "memory", chosen["memory_trials"]))
@@ -74,7 +79,7 @@ def _short_sweep(options: Options, chosen: Found) -> dict[str, Any]:
     words += ["--epochs", str(chosen["epochs"]), *startup.data_words(options)]
     ran = processes.run(words, folder)
     events = studies.events(home.study(json.loads(ran.stdout)["study"]).ledger)
-    return {"wall_s": ran.wall_s, "driver_cpu_s": ran.cpu_s, "shares": shares.of_events(events).to_dict()}
+    return {"wall_s": ran.wall_s, "driver_cpu_s": ran.cpu_s, "shares": shares.of_events(events, ran.wall_s).to_dict()}
 
 
 def _bookkeeping(options: Options, at: Sequence[int]) -> dict[str, Any]:
@@ -120,8 +125,8 @@ def _starts(helps: Sequence[float], steps: Sequence[Found]) -> Table:
         ("moment", "n", "seconds"),
         tuple(rows),
         "Each in a fresh process with a new home; files in the disk cache. Median (quartiles). No event tells of the "
-        "first step: it is reckoned back from the first report, by the training that it tells of and the time of a "
-        "later scoring, which makes it too late rather than too early.",
+        "first step: it is reckoned back from the first report, by the training and scoring that it tells of, which "
+        "makes it too late rather than too early.",
     )
 
 
@@ -144,12 +149,13 @@ def _shares(studied: Mapping[str, Found]) -> Table:
         "Where the workers' time goes",
         ("study", "time", "workers", *shares.PARTS, "not training or scoring", "driver's CPU"),
         tuple(rows),
-        "From the ledger, n=1 study each. Shares of workers x time. score: on the 12,000 images for validation. start: "
-        "from a worker's start to its first report, all but training and scoring. tell: the same between two reports "
-        "(checkpoint, the driver's answer). lost: cut short by an interruption, and trained again. tail: no job "
-        "any more, while the other workers train the last nets. idle: no job besides that, as while the command starts "
-        "and ends. Not training or scoring: all but train, score and tail. In ledgers of older releases scoring is "
-        "part of start and tell.",
+        "From the ledger, n=1 study each; of one that was run here the time is the command's. Shares of workers x "
+        "time. score: on the 12,000 images for validation. start: from a worker's start to its first report, all "
+        "but training and scoring (process, data, net, graphs). tell: the same between two reports (checkpoint, the "
+        "driver's answer). lost: cut short by an interruption, and trained again. tail: no job any more, while the "
+        "other workers train the last nets. idle: no job besides that, as while the command starts and ends. Not "
+        "training or scoring: all but train, score and tail. In ledgers of older releases building the graphs is "
+        "part of training and scoring.",
     )
 
 
@@ -184,7 +190,10 @@ def _memory(found: Found) -> Table:
     for name, samples, unit in (
         ("worker, at its most", found["worker_peak_bytes"], "trial"),
         ("driver", found["driver_bytes"], "trial ended"),
+        ("fork server", found["server_bytes"], "trial ended"),
     ):
+        if not samples:
+            continue
         warm = [(trial, bytes_ / _MB) for trial, bytes_ in samples if trial >= _WARM_TRIALS] or [
             (trial, bytes_ / _MB) for trial, bytes_ in samples
         ]
@@ -208,5 +217,7 @@ def _memory(found: Found) -> Table:
         tuple(rows),
         f"Resident memory from trial {_WARM_TRIALS} on; slope by least squares with its standard error. "
         f"{found['trials']['target']} trials took {clock(found['wall_s'])}, "
-        f"{found['driver_cpu_s']:.1f} processor seconds of it the driver's.",
+        f"{found['driver_cpu_s']:.1f} processor seconds of it the driver's. A worker that trained "
+        f"{found['largest']['net']} ({found['largest']['parameters']:,} parameters) used "
+        f"{found['largest']['peak_bytes'] / _MB:,.0f} MB at its most.",
     )

@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.machine import ROOT
+from benchmarks.machine import GIVEN, ROOT
 from fmnist_sweep.errors import FatalError
+from fmnist_sweep.executors.kernel import die_with_parent
 
 _TICK_S = 0.05
 _PATIENCE_S = 20.0
-_GIVEN = dict(os.environ)  # as this was loaded: a peer has TensorFlow as a user has it, not as the product sets it
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +59,16 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     out, err = folder / "stdout.txt", folder / "stderr.txt"
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    environment = {**_GIVEN, "PYTHONPATH": path, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment = {**GIVEN, "PYTHONPATH": path, "MLFLOW_DISABLE_TELEMETRY": "true"}
     with out.open("wb") as stdout, err.open("wb") as stderr:
         began = time.perf_counter()
         process = subprocess.Popen(
-            [sys.executable, "-m", *words], cwd=folder, env=environment, stdout=stdout, stderr=stderr
+            [sys.executable, "-m", *words],
+            cwd=folder,
+            env=environment,
+            stdout=stdout,
+            stderr=stderr,
+            preexec_fn=die_with_parent,  # two of one peer would share its folder, and the cores
         )
         code, cpu_s, stopped = _wait(process.pid, began, limit_s, look)
         process.returncode = code  # it is waited for already

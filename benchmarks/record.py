@@ -28,6 +28,7 @@ class Record:
         self.path = path
         self.head = {"settings": json.loads(json.dumps(settings)), **machine.setup()}
         self._found: dict[str, dict[str, Any]] = {}
+        self._commit: dict[str, str] = {}
         self.moments: list[dict[str, Any]] = []
         path.parent.mkdir(parents=True, exist_ok=True)
         lines = list(read_lines(path))
@@ -60,12 +61,24 @@ class Record:
 
     def _take(self, line: dict[str, Any]) -> None:
         self._found[line["key"]] = line["found"]
+        self._commit[line["key"]] = _named(line)
         self.moments.append({name: line[name] for name in ("at", "commit", "changed", "load")})
+
+    def by_commit(self) -> dict[str, list[str]]:
+        """What was measured last of each commit, by its name as in ``commits``."""
+        found: dict[str, list[str]] = {}
+        for key, commit in self._commit.items():
+            found.setdefault(commit, []).append(key)
+        return found
 
     @property
     def commits(self) -> list[str]:
         """The commits that were measured, each with a plus sign where the code differed from it."""
-        return sorted({line["commit"] + ("+" if line["changed"] else "") for line in self.moments})
+        return sorted({_named(line) for line in self.moments})
+
+
+def _named(line: Mapping[str, Any]) -> str:
+    return f"{line['commit']}{'+' if line['changed'] else ''}"
 
 
 def append_line(path: Path, value: Mapping[str, Any]) -> None:

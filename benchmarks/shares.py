@@ -18,9 +18,9 @@ class Shares:
     Attributes:
         workers: That were seen to work at the same time.
         wall_s: From each session's start to its last event.
-        train: Optimizer steps.
+        train: Optimizer steps; building their graphs is part of start.
         score: On the validation images.
-        start: From a worker's start to its first report, all but training and scoring: process, net, data.
+        start: From a worker's start to its first report, all but training and scoring: process, data, net, graphs.
         tell: Between two reports, all but training and scoring: checkpoint, the driver's answer.
         end: From a worker's last report to the driver's knowing that it has ended.
         lost: The same where the worker died or was interrupted: training that is done again.
@@ -87,11 +87,16 @@ class Stretch:
         return last_s - self.before_s, score, max(start, 0.0), max(tell, 0.0), end, lost
 
 
-def of_events(events: Sequence[Event]) -> Shares:
-    """The shares of a whole study, all its sessions together."""
+def of_events(events: Sequence[Event], command_s: float = 0.0) -> Shares:
+    """The shares of a whole study, all its sessions together.
+
+    Args:
+        events: Of the ledger.
+        command_s: From the command to its end, which is longer than the ledger's events; 0 where that is not known.
+    """
     stretches = list(_stretches(events))
     train, score, start, tell, end, lost = (sum(parts) for parts in zip(*(it.parts() for it in stretches), strict=True))
-    wall_s = _wall(events)
+    wall_s = max(_wall(events), command_s)
     workers = most_at_once((it.began, it.ended) for it in stretches)
     tail = _tail(stretches, workers)
     idle = max(workers * wall_s - train - score - start - tell - end - lost - tail, 0.0)
@@ -102,7 +107,15 @@ def _stretches(events: Iterable[Event]) -> Iterator[Stretch]:
     began: dict[str, float] = {}
     before: dict[str, float] = {}
     reports: dict[str, list[tuple[float, float, float]]] = {}
+    last = 0.0
     for event in events:
+        if event.kind == "session":  # what trained when a driver was killed is told of by the next one
+            for job, since in began.items():
+                yield Stretch(since, last, True, before.get(job, 0.0), tuple(reports[job]))
+                if reports[job]:
+                    before[job] = reports[job][-1][1]
+            began.clear()
+        last = event.time
         if event.kind == "started":
             began[event.job] = event.time
             reports[event.job] = []

@@ -54,22 +54,19 @@ def first_step(options: Options, folder: Path) -> dict[str, Any]:
 def moments(events: Sequence[Event], began: float) -> dict[str, float]:
     """Seconds from ``began`` to the worker's start, the first step and the trial's end.
 
-    No event tells of the first step. It is as long before the first report as the training took, the scoring and
-    the checkpoint. The second scoring is measured: all that lies between two reports but is not training. The first
-    takes longer, as its graph is traced; so the first step came at the latest when this says.
+    No event tells of the first step. It is as long before the first report as training and scoring took, which that
+    says, and a checkpoint; so it came at the latest when this says.
 
     Args:
-        events: Of a study with one trial and two report points or more.
+        events: Of a study with one trial.
         began: When the command was given, in seconds since 1970.
     """
     started = next(event.time for event in events if event.kind == "started")
     ended = next(event.time for event in events if event.kind == "ended")
-    first, second = [event for event in events if event.kind == "report"][:2]
-    trained = second.body["train_s"] - first.body["train_s"]
-    score_s = second.time - first.time - trained
+    first = next(event for event in events if event.kind == "report")
     return {
         "started_s": started - began,
-        "first_step_s": first.time - first.body["train_s"] - score_s - began,
+        "first_step_s": first.time - first.body["train_s"] - first.body["score_s"] - began,
         "ended_s": ended - began,
     }
 

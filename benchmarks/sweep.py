@@ -146,7 +146,7 @@ def _peer(
         options.peer_limit_s,
     )
     known = record.known(key)
-    if known is not None and known["stopped"] and (limit_s is None or limit_s > known["wall_s"]):
+    if known is not None and known["stopped"] and (limit_s is None or limit_s > known["limit_s"]):
         return record.add(key, peer(name, task, place, limit_s))  # it has more time now
     return record.once(key, lambda: peer(name, task, place, limit_s))
 
@@ -163,7 +163,7 @@ def peer(name: str, task: PeerTask, folder: Path, limit_s: float | None) -> Side
     ran = processes.run([module, str(folder.resolve()), *more], folder, limit_s=left)
     if not ran.stopped:
         append_line(log, {"session_ended": time.time()})
-    return of_peer(told(folder), *elapsed(list(read_lines(log))), stopped=ran.stopped)
+    return of_peer(told(folder), *elapsed(list(read_lines(log))), stopped=ran.stopped) | {"limit_s": limit_s}
 
 
 def elapsed(lines: Sequence[Mapping[str, Any]]) -> tuple[float, list[float]]:
@@ -205,7 +205,7 @@ def of_peer(trials: Sequence[PeerTrial], wall_s: float, ended: Sequence[float], 
     train_s = sum(trial.train_s for trial in trials)
     score_s = sum(trial.score_s for trial in trials)
     return {
-        "trials": len(trials),
+        "trials": sum(trial.state != "failed" for trial in trials),
         "complete": len(complete),
         "configurations": len({trial.net for trial in trials}),
         "epochs": sum(trial.epochs for trial in trials),

@@ -10,6 +10,8 @@ from typing import Any
 from benchmarks.record import Record
 from fmnist_sweep import durable
 
+_SHOWN = 6
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -78,10 +80,19 @@ def _where(record: Record) -> str:
     when = f", {record.moments[0]['at']} to {record.moments[-1]['at']}" if record.moments else ""
     load = f", load average {min(loads):g} to {max(loads):g}" if loads else ""
     settings = ", ".join(f"{name} {value}" for name, value in record.head["settings"].items())
+    given = ", ".join(f"{name}={value}" for name, value in record.head["environment"].items()) or "as it comes"
+    by_commit = record.by_commit()
+    commits = ", ".join(by_commit) or "unknown"
+    if len(by_commit) > 1:
+        commits = "; ".join(f"{commit}: {_some(keys)}" for commit, keys in by_commit.items())
     return (
         f"Measured on {record.head['machine']} ({record.head['usable_cores']} cores usable){when}{load}; "
-        f"commit {', '.join(record.commits) or 'unknown'} (+: with changes); {versions}. Settings: {settings}."
+        f"commit {commits} (+: with changes); {versions}; TensorFlow's settings: {given}. Settings: {settings}."
     )
+
+
+def _some(keys: list[str]) -> str:
+    return ", ".join(keys) if len(keys) <= _SHOWN else f"{', '.join(keys[:_SHOWN])} and {len(keys) - _SHOWN} more"
 
 
 def _row(cells: tuple[str, ...]) -> str:

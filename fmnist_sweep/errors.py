@@ -42,7 +42,6 @@ class ConfigError(UsageError):
     """A sweep file with mistakes; ``mistakes`` holds one line for each."""
 
     def __init__(self, source: str, mistakes: list[str]) -> None:
-        self.source = source
         self.mistakes = tuple(mistakes)
         count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
         super().__init__("\n".join([f"{source}: {count}", *(f"  {line}" for line in mistakes)]))

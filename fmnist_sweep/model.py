@@ -1,4 +1,7 @@
-"""From a spec to a Keras model, and its weights to bytes and back: the only place with Keras layers."""
+"""From a spec to a Keras model, and its weights to bytes and back.
+
+A model is made of Keras' own layers, and for training of those in ``fused``.
+"""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ explicit requirements, as MLflow would otherwise start a process a model to find
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import Any, Literal
 from fmnist_sweep import durable
 from fmnist_sweep.arch import ArchSpec
 from fmnist_sweep.errors import ExportError, first_line
-from fmnist_sweep.state import StudyState
+from fmnist_sweep.home import StudyFolder
+from fmnist_sweep.state import JobRecord, StudyState
 from fmnist_sweep.views.mlflow_client import ALIAS, MODEL_NAME, connect
 
 
@@ -38,6 +40,18 @@ class Publication:
     weights: Path
     sha256: str
     class_names: tuple[str, ...]
+
+
+def publication(job: JobRecord, folder: StudyFolder, class_names: Iterable[str]) -> Publication:
+    """What there is to log of a kept model.
+
+    Raises:
+        ExportError: The job has no weights.
+    """
+    if job.result is None:
+        raise ExportError(f"{job.key} has no model: it is {job.state}")
+    weights, sha256 = folder.job(job.key) / "weights.npz", job.result.weights_sha256
+    return Publication(job.key, job.run_id, job.arch, weights, sha256, tuple(class_names))
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,7 @@ class FidelitySection(_Frozen):
 
     Attributes:
         pruner: ``asha``: at each rung the best 1/reduction go on, by their scores there or, with the sampler ``gp``,
-            by what its model expects of them; ``median``: Optuna's median rule at each rung; ``none``.
+            by what its model expects of them; ``median``: those that are not below the median at a rung; ``none``.
         rungs: Epochs at which trials are compared, ascending; below 1 a share of the first epoch.
         reduction: The eta of successive halving.
         price: How much more accurate, in percentage points, a net must be at a rung to stand level with one that trains

@@ -23,9 +23,9 @@ from fmnist_sweep.executors.local import LocalExecutor, auto_workers, call, warm
 from fmnist_sweep.home import StudyFolder
 from fmnist_sweep.ledger import Event, Ledger
 from fmnist_sweep.proposers import Task
-from fmnist_sweep.publish import Crowned, Publication
+from fmnist_sweep.publish import Crowned
 from fmnist_sweep.settings import Settings
-from fmnist_sweep.state import JobRecord, StudyState
+from fmnist_sweep.state import StudyState
 from fmnist_sweep.study import Plan
 from fmnist_sweep.trial import Extra
 from fmnist_sweep.views import Mirror, View
@@ -42,7 +42,7 @@ class Session:
     """How a run ended.
 
     Attributes:
-        outcome: See ``driver.Outcome``.
+        outcome: See ``ending.Outcome``.
         state: Of the study, after everything.
         target: Trials asked for.
         wall_s: Seconds that this run took.
@@ -277,7 +277,7 @@ def _finish(settings: Settings, scene: Scene, mirrors: list[Mirror], hooks: Hook
         hooks.say(f"logging {len(wanted)} models" if wanted else "checking the champion")
     try:
         if wanted:
-            items = [publication(job, folder, data) for job in wanted]
+            items = [publish.publication(job, folder, data.class_names) for job in wanted]
             logged = call(publish.publish, settings.mlflow, items, data.images, log=folder.log)
             for key, model_uri in logged.items():
                 ledger.append("model", key, model_uri=model_uri)
@@ -285,31 +285,13 @@ def _finish(settings: Settings, scene: Scene, mirrors: list[Mirror], hooks: Hook
         champion = None
         if heir is not None:
             job = state.jobs[heir[0]]
-            item = publication(job, folder, data)
+            item = publish.publication(job, folder, data.class_names)
             champion = publish.crown(settings.mlflow, item, job.model_uri, heir[1])
         return publish.link_twins(settings.mlflow, state), champion
     except FatalError:
         raise
     except Exception as error:
         return f"models: {first_line(error)}", None
-
-
-def publication(job: JobRecord, folder: StudyFolder, data: PreparedData) -> Publication:
-    """What ``publish`` needs to know of a kept model.
-
-    Raises:
-        FatalError: The job has no weights.
-    """
-    if job.result is None:
-        raise FatalError(f"{job.key} has no model: it is {job.state}")
-    return Publication(
-        key=job.key,
-        run_id=job.run_id,
-        arch=job.arch,
-        weights=folder.job(job.key) / "weights.npz",
-        sha256=job.result.weights_sha256,
-        class_names=data.class_names,
-    )
 
 
 def attach(settings: Settings, state: StudyState, files: Iterable[Path]) -> str:

@@ -149,6 +149,27 @@ def recorded(folder: StudyFolder, damaged_too: bool = False) -> tuple[list[Event
         return readable(folder.ledger), False
 
 
+def read(settings: Settings, name: str) -> StudyState:
+    """The state of an existing study.
+
+    Raises:
+        StudyError: There is none of that name, or nothing in it yet.
+    """
+    folder = settings.home.study(name)
+    if not folder.exists:
+        known = ", ".join(settings.home.studies()) or "none yet"
+        raise StudyError(f"--study {name!r}: no such study in {settings.home.path}; there: {known}")
+    ledger = Ledger(folder.ledger)
+    try:
+        state = StudyState.of(ledger.events())
+    finally:
+        ledger.close()
+    if not state.study:
+        raise StudyError(f"study {name!r} is only just beginning; ask again in a minute, or run it again")
+    state.study = {**state.study, "name": name}  # one that was put aside is called otherwise than when it began
+    return state
+
+
 def storage_address(settings: Settings) -> str:
     """Where Optuna's storage is, as the ledger has it: without a password, and "" for the one under home."""
     path = file_of(settings.optuna)

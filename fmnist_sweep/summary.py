@@ -8,6 +8,7 @@ from typing import Any
 from fmnist_sweep import arithmetic, conclusion
 from fmnist_sweep.addresses import masked
 from fmnist_sweep.arch import contract_params
+from fmnist_sweep.display import called
 from fmnist_sweep.settings import Settings
 from fmnist_sweep.state import JobRecord, StudyState
 
@@ -39,17 +40,23 @@ class Row:
     lab: bool
 
 
-def rows(state: StudyState, best: int = BEST_SHOWN) -> list[Row]:
+def rows(state: StudyState) -> list[Row]:
     """The best trials, then the lab's nets, each best first."""
     lab = sorted(state.of_kind("lab"), key=lambda job: -(job.best or 0.0))
-    return [_row(job) for job in [*state.ranked()[:best], *lab]]
+    return [_row(job) for job in [*state.ranked()[:BEST_SHOWN], *lab]]
+
+
+def shown_runs(state: StudyState) -> list[str]:
+    """MLflow's runs of the lab's nets and the best trials, which its page sets side by side."""
+    jobs = [*state.of_kind("lab"), *state.ranked()[:BEST_SHOWN]]
+    return [job.run_id for job in jobs if job.run_id]
 
 
 def _row(job: JobRecord) -> Row:
     result = job.result
     note = f"= {job.same_as}" if job.same_as else ("" if job.state == "complete" else job.state)
     return Row(
-        name=f"trial {job.number}" if job.kind == "trial" else job.key,
+        name=called(job),
         net=job.arch.short,
         parameters=arithmetic.cost(job.arch).parameters,
         epochs=result.epoch if result else job.epoch,

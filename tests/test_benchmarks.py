@@ -220,6 +220,31 @@ def test_every_second_of_the_workers_is_booked_once() -> None:
     assert found.not_training == pytest.approx(1 - 13 / 27)
 
 
+def test_a_driver_that_was_killed_pauses_nobody_for_the_time_in_between() -> None:
+    found = shares.of_events(
+        _events(
+            (0, "session", "", None),
+            (0, "started", "a", None),
+            (4, "report", "a", 4.0),
+            (7, "report", "a", 7.0),  # and then the kernel ends all
+            (1_000, "session", "", None),
+            (1_000, "paused", "a", None),
+            (1_001, "started", "a", None),
+            (1_005, "report", "a", 10.0),
+            (1_005, "ended", "a", None),
+            score_s=0.0,
+        )
+    )
+    assert (found.wall_s, found.train, found.start, found.lost, found.idle) == (12.0, 10.0, 1.0, 0.0, 1.0)
+
+
+def test_of_a_command_that_was_timed_what_is_before_and_after_the_ledger_counts() -> None:
+    told = ((0, "session", "", None), (0, "started", "a", None), (9, "report", "a", 9.0), (9, "ended", "a", None))
+    found = shares.of_events(_events(*told, score_s=0.0), 10.0)
+    assert (found.wall_s, found.idle) == (10.0, 1.0)
+    assert found.not_training == pytest.approx(0.1)
+
+
 def test_a_worker_that_waits_for_the_last_net_of_another_is_told_apart() -> None:
     found = shares.of_events(
         _events(
@@ -258,9 +283,10 @@ def test_the_most_spans_at_once_are_those_over_some_moment(starts: list[tuple[in
 def test_the_first_step_is_reckoned_back_from_the_reports() -> None:
     events = _events(
         (13.0, "started", "a", None),
-        (20.0, "report", "a", 3.0),  # scoring took 2 s or more, so training began at 15 or before
+        (20.0, "report", "a", 3.0),  # after 2 s of scoring, so training began at 15
         (26.0, "report", "a", 7.0),
         (27.0, "ended", "a", None),
+        score_s=2.0,
     )
     assert startup.moments(events, 10.0) == {"started_s": 3.0, "first_step_s": 5.0, "ended_s": 17.0}
 
@@ -362,8 +388,8 @@ def test_a_peer_has_tensorflow_as_it_comes() -> None:
         "from benchmarks import __main__\n"
         "from fmnist_sweep import kernels\n"
         "kernels.choose()\n"
-        "from benchmarks import processes\n"
-        "print(kernels.ONEDNN in processes._GIVEN)"
+        "from benchmarks import machine\n"
+        "print(kernels.ONEDNN in machine.GIVEN)"
     )
     plain = {name: value for name, value in os.environ.items() if name != kernels.ONEDNN}
     told = subprocess.run([sys.executable, "-c", program], env=plain, capture_output=True, text=True, check=True)

@@ -161,7 +161,7 @@ def test_a_peer_that_was_stopped_goes_on_once_it_has_more_time(
 ) -> None:
     monkeypatch.setattr(sweep, "peer", lambda *_: {"wall_s": 50.0, "stopped": False})
     record = Record(tmp_path / "sweep.jsonl", {})
-    record.add("optuna, 50 trials", {"wall_s": 30.0, "stopped": True})
+    record.add("optuna, 50 trials", {"wall_s": 29.0, "limit_s": 30.0, "stopped": True})
     data = PreparedData(tmp_path / "i", tmp_path / "l", SHAPE, FASHION_MNIST.class_names, "")
     options, chosen = Options(out=tmp_path, peer_limit_s=limit_s), {"trials": 50, "epochs": 5}
     found = sweep._peer("optuna", options, chosen, data, tmp_path, 0, record)

@@ -179,7 +179,7 @@ def test_a_search_that_went_on_after_a_comparison_says_so_and_asks_for_another(s
 def test_a_comparison_out_of_time_says_so_to_programs_too(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     state = Story().begin().search(6).state
     ended = session.Session("timeout", state, 6, 1.0, None, "")
-    monkeypatch.setattr(compare, "read", lambda *_: state)
+    monkeypatch.setattr(study, "read", lambda *_: state)
     monkeypatch.setattr(compare, "study_of", lambda *_, **__: run.Ended(0, {"best": None}, ended))
     told = compare.compare(replace(settings, study="default", timeout_s=5.0), 3, 6, quiet=True, console=Console())
     assert told.code == 1
@@ -248,7 +248,7 @@ def test_the_time_of_a_comparison_is_its_own(settings: Settings, monkeypatch: py
         given.append(settings.timeout_s)
         raise StudyError("as far as this goes")
 
-    monkeypatch.setattr(compare, "read", lambda *_: state)
+    monkeypatch.setattr(study, "read", lambda *_: state)
     monkeypatch.setattr(compare, "study_of", study_of)
     monkeypatch.setattr(study, "plan", lambda _: None)
     for limit in (600.0, None):

@@ -16,7 +16,6 @@ from fmnist_sweep import home as homes
 from fmnist_sweep import study
 from fmnist_sweep.aside import move_aside
 from fmnist_sweep.commands import preview
-from fmnist_sweep.commands.export import read
 from fmnist_sweep.data import DataSource
 from fmnist_sweep.errors import DamagedLedgerError, StorageError, StudyError, UsageError
 from fmnist_sweep.home import Home, StudyFolder
@@ -140,7 +139,7 @@ def test_a_study_is_put_aside_whatever_became_of_its_experiment(patient: Patient
             assert connect(settings.mlflow).create_experiment("a colleague's") == experiment
     aside = move_aside(settings, NAME)
     assert patient.home.studies() == [aside]
-    assert read(settings, aside).study["name"] == aside
+    assert study.read(settings, aside).study["name"] == aside
     assert patient.client.get_experiment(experiment).name == (aside if where == "deleted" else NAME)
     if where == "another server":
         assert connect(settings.mlflow).get_experiment(experiment).name == "a colleague's"
@@ -241,7 +240,7 @@ def test_a_study_that_is_only_just_beginning_is_called_so(tmp_path: Path) -> Non
     folder.path.mkdir(parents=True)
     Ledger(folder.ledger).close()
     with pytest.raises(StudyError, match="study 'mine' is only just beginning"):
-        read(replace(settings_of(tmp_path), home=Home(tmp_path)), "mine")
+        study.read(replace(settings_of(tmp_path), home=Home(tmp_path)), "mine")
 
 
 # Put aside while another process waited for it

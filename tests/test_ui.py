@@ -49,7 +49,7 @@ def test_a_server_with_a_password_has_to_be_named_again(settings: Settings) -> N
 
 def opened(settings: Settings, story: Story, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    monkeypatch.setattr(command, "read", lambda *_: story.state)
+    monkeypatch.setattr(study, "read", lambda *_: story.state)
     command.ui(settings, port=0, browser=False, console=Console(quiet=True), ready=found.append)
     return found
 
@@ -85,7 +85,7 @@ def test_status_names_the_server_that_shows_the_study(
     story = shown(recorded)
     for place, job in enumerate(story.state.ranked()):
         story.tell("run", job.key, run_id=f"run{place}")
-    monkeypatch.setattr(status, "read", lambda *_: story.state)
+    monkeypatch.setattr(study, "read", lambda *_: story.state)
     told = status.status(replace(settings, tracking_uri=given), watch=False, console=Console(quiet=True))
     assert told["tracking_uri"] == found
     assert told["compare_url"].startswith(f"{found}/#/compare-runs?")

@@ -64,7 +64,7 @@ def main(folder: Path) -> None:
 
 
 def _objective(trial: optuna.Trial, task: PeerTask, images: Images, folder: Path) -> float:
-    began, state = time.time(), "pruned"
+    began, state = time.time(), "failed"
     keras.utils.clear_session()
     Clock.clear()
     arch = sampled(Suggest(trial))
@@ -82,6 +82,9 @@ def _objective(trial: optuna.Trial, task: PeerTask, images: Images, folder: Path
                 verbose=2,
             )
         state = "complete"
+    except optuna.TrialPruned:
+        state = "pruned"
+        raise
     finally:
         tell(folder, PeerTrial.of(arch, began, time.time(), state, Clock.epochs))
     return float(max(history.history["val_accuracy"]))

@@ -16,7 +16,6 @@ from fmnist_sweep import champion, finals, lab, report, session, standings, stud
 from fmnist_sweep.champion import Champion
 from fmnist_sweep.commands import closing
 from fmnist_sweep.commands.closing import Closing, Step
-from fmnist_sweep.commands.export import read
 from fmnist_sweep.commands.run import Ended, lab_epochs, named_net, study_of
 from fmnist_sweep.data import PreparedData
 from fmnist_sweep.display import clock, points, probability
@@ -41,7 +40,7 @@ def compare(settings: Settings, top: int, seeds: int, *, curves: bool = False, q
         SweepError: There is nothing to compare, or it can't go on.
     """
     name = settings.study or study.plan(settings).name
-    before = read(settings, name)
+    before = study.read(settings, name)
     if settings.timeout_s is not None:
         settings = replace(settings, timeout_s=before.wall_s + settings.timeout_s)  # for the finals, not for the search
     planned = study.plan(replace(settings, study=name))

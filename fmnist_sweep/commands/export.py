@@ -13,10 +13,9 @@ from fmnist_sweep import data as datasets
 from fmnist_sweep import durable, exporting, study
 from fmnist_sweep.commands.closing import PROGRAM, Closing, Step, compare_step, insist
 from fmnist_sweep.display import called, percent
-from fmnist_sweep.errors import ExportError, StudyError, UsageError
+from fmnist_sweep.errors import ExportError, UsageError
 from fmnist_sweep.executors.local import warm_up
 from fmnist_sweep.exporting import CARD, FormatCheck, Material, Written
-from fmnist_sweep.ledger import Ledger
 from fmnist_sweep.settings import Settings
 from fmnist_sweep.state import JobRecord, StudyState
 from fmnist_sweep.testing import Candidate
@@ -49,7 +48,7 @@ def export(settings: Settings, model: str, formats: list[str], out: Path | None,
     """
     wanted = exporting.chosen(formats)
     name = settings.study or study.plan(settings).name
-    state = read(settings, name)
+    state = study.read(settings, name)
     job = _chosen(state, model)
     candidate = _candidate(settings, name, job)
     warm_up()
@@ -131,27 +130,6 @@ def _told(target: Path, check: FormatCheck) -> dict[str, Any]:
         "bytes": check.bytes,
         **{name: measured[name] for name in _TOLD if name in measured},
     }
-
-
-def read(settings: Settings, name: str) -> StudyState:
-    """The state of an existing study.
-
-    Raises:
-        StudyError: There is none of that name, or nothing in it yet.
-    """
-    folder = settings.home.study(name)
-    if not folder.exists:
-        known = ", ".join(settings.home.studies()) or "none yet"
-        raise StudyError(f"--study {name!r}: no such study in {settings.home.path}; there: {known}")
-    ledger = Ledger(folder.ledger)
-    try:
-        state = StudyState.of(ledger.events())
-    finally:
-        ledger.close()
-    if not state.study:
-        raise StudyError(f"study {name!r} is only just beginning; ask again in a minute, or run it again")
-    state.study = {**state.study, "name": name}  # one that was put aside is called otherwise than when it began
-    return state
 
 
 def _chosen(state: StudyState, model: str) -> JobRecord:

@@ -87,12 +87,10 @@ def forecast(planned: Plan, target: int, workers: int, pace: Pace, facts: Facts)
 
 def pace_of(settings: Settings) -> Pace:
     """This machine's pace: from the trials of every study under home, or from a probe where there are none."""
-    from fmnist_sweep.commands.export import read
-
     jobs: list[JobRecord] = []
     for name in settings.home.studies():
         with suppress(Exception):  # damaged, only just begun, a newer release's: no reason to stop
-            jobs += read(settings, name).jobs.values()
+            jobs += study.read(settings, name).jobs.values()
     found = Pace.of(jobs)
     return found if found.trials else Pace.probed()
 

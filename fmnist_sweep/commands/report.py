@@ -9,7 +9,6 @@ from rich.console import Console
 
 from fmnist_sweep import report, standings, study
 from fmnist_sweep.commands import closing
-from fmnist_sweep.commands.export import read
 from fmnist_sweep.errors import UsageError
 from fmnist_sweep.settings import Settings
 
@@ -30,7 +29,7 @@ def write(settings: Settings, out: Path | None, console: Console) -> dict[str, A
     if out is not None and not report.may_write_beside(out):
         raise UsageError(f"--out is {str(out)!r}, and {out.with_suffix('.md')} is no report; choose another name")
     name = settings.study or study.plan(settings).name
-    state = read(settings, name)
+    state = study.read(settings, name)
     page, beside = report.write_as(out or settings.home.reports / f"{name}.html", state, standings.recorded(state))
     size = page.stat().st_size + beside.stat().st_size
     closing.of_report(settings, state, page, beside).show(console)

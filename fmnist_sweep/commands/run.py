@@ -124,7 +124,7 @@ def study_of(
             ended = session.run(settings, planned, work, Hooks(shown.watch, stopping, shown.say))
     finally:
         shown.close()
-    url = address(settings, ended)
+    url = address(settings, ended.state)
     if results and not quiet:
         show(console, ended, settings)
     if ended.undelivered:
@@ -185,13 +185,10 @@ def _signals() -> Iterator[Callable[[], Stopping]]:
             signal.signal(number, handler)
 
 
-def address(settings: Settings, ended: Session) -> str:
+def address(settings: Settings, state: StudyState) -> str:
     """Where MLflow compares the lab's nets and the best trials."""
     base = settings.tracking_uri if settings.tracking_uri.startswith("http") else LOCAL_UI
-    state = ended.state
-    jobs = [*state.of_kind("lab"), *state.ranked()[: summary.BEST_SHOWN]]
-    runs = [job.run_id for job in jobs if job.run_id]
-    experiment = state.views.get("experiment_id")
+    experiment, runs = state.views.get("experiment_id"), summary.shown_runs(state)
     return compare_url(base, experiment, runs) if experiment and runs else ""
 
 

@@ -11,34 +11,29 @@ from rich.live import Live
 from rich.table import Table
 
 from fmnist_sweep import study, summary
-from fmnist_sweep.commands.export import read
 from fmnist_sweep.commands.run import address, results_table
 from fmnist_sweep.display import called, clock, percent
-from fmnist_sweep.ending import Outcome
-from fmnist_sweep.session import Session
 from fmnist_sweep.settings import Settings
 from fmnist_sweep.state import StudyState
 
 _EVERY_S = 2.0
-_FINISHED: Outcome = "done"
 
 
 def status(settings: Settings, *, watch: bool, console: Console) -> dict[str, Any]:
     """Shows a study; with ``watch`` until nothing of it runs any more, or Ctrl-C."""
     name = settings.study or study.plan(settings).name
-    state = read(settings, name)
+    state = study.read(settings, name)
     if watch:
         with Live(_page(state, settings), console=console, auto_refresh=False, transient=True) as live:
             while settings.home.study(name).in_use:
                 time.sleep(_EVERY_S)
-                state = read(settings, name)
+                state = study.read(settings, name)
                 live.update(_page(state, settings), refresh=True)
     console.print(_page(state, settings))
     target = state.target
-    session = Session(_FINISHED, state, target, state.wall_s, None, "")
     recorded = state.views.get("tracking_uri", "")
     shown = replace(settings, tracking_uri=settings.tracking_uri or recorded)
-    found = summary.as_json(state, shown, target, state.wall_s, address(shown, session))
+    found = summary.as_json(state, shown, target, state.wall_s, address(shown, state))
     found["in_use"] = settings.home.study(name).in_use
     found["running"] = [
         {"job": job.key, "epoch": job.epoch, "val_accuracy": job.best}

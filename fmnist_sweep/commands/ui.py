@@ -10,7 +10,6 @@ from typing import Any
 from rich.console import Console
 
 from fmnist_sweep import study, summary
-from fmnist_sweep.commands.export import read
 from fmnist_sweep.errors import StudyError, TrackingError
 from fmnist_sweep.settings import Settings
 from fmnist_sweep.state import StudyState
@@ -34,7 +33,7 @@ def ui(
         SweepError: There is no study to show, or the server does not start.
     """
     name = settings.study or study.plan(settings).name
-    state = read(settings, name)
+    state = study.read(settings, name)
     experiment = state.views.get("experiment_id")
     if not experiment:
         raise StudyError(f"study {name!r} is not in MLflow yet; run it first")
@@ -65,8 +64,7 @@ def ui(
 
 def _addresses(base: str, experiment: str, state: StudyState) -> dict[str, str]:
     """The pages by name, with the saved views that MLflow has; ``start_url`` is the one that answers the question."""
-    jobs = [*state.of_kind("lab"), *state.ranked()[: summary.BEST_SHOWN]]
-    runs = [job.run_id for job in jobs if job.run_id]
+    runs = summary.shown_runs(state)
     known = pages.known(state)
     best, every = (view if view in known else "" for view in (pages.BEST, pages.ALL))
     found = {

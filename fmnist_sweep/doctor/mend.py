@@ -205,16 +205,7 @@ class Mender:
         return datasets.prepare(source, self._settings.home.data).images
 
     def _publication(self, job: JobRecord) -> Publication:
-        if job.result is None:
-            raise FatalError(f"{job.key} has no result")
-        return Publication(
-            key=job.key,
-            run_id=job.run_id,
-            arch=job.arch,
-            weights=self._folder.job(job.key) / "weights.npz",
-            sha256=job.result.weights_sha256,
-            class_names=tuple(self._state.study["data_set"]["classes"]),
-        )
+        return publish.publication(job, self._folder, self._state.study["data_set"]["classes"])
 
     def _recover(self, keys: list[str]) -> None:
         state, seen = self._state, self._look.mlflow

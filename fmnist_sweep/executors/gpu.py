@@ -1,4 +1,4 @@
-"""GPUs: which there are, and which share of one a worker gets. Where there are none, nothing here changes anything.
+"""GPUs: which there are, and which share of one a worker gets.
 
 "A third of a GPU" is only a label unless the memory is capped too: TensorFlow takes all of a GPU's memory at its
 first operation. So a worker that shares a GPU gets a limit, and one that has it alone takes memory as it needs it.

@@ -30,13 +30,11 @@ class NetRow:
         accuracy: Mean test accuracy; without finals the best validation accuracy, None where there is none.
         low: Lower end of its 95 % interval over seeds and images; None without finals.
         high: Upper end.
-        spread: Standard deviation over the seeds; None without finals.
         parameters: Of the net.
         flops: Of one image.
         latency_ms: Of one image; None without finals.
         batch_latency_ms: Of 64 images at once.
         train_s: Seconds of training with one worker, the mean over seeds.
-        epochs: Trained.
         note: What else is to be said, as that it is the same net as another.
     """
 
@@ -46,13 +44,11 @@ class NetRow:
     accuracy: float | None
     low: float | None
     high: float | None
-    spread: float | None
     parameters: int
     flops: int
     latency_ms: float | None
     batch_latency_ms: float | None
     train_s: float
-    epochs: float
     note: str
 
 
@@ -92,13 +88,11 @@ def _final_row(state: StudyState, standing: Standing, seeds: Sequence[int]) -> N
         accuracy=standing.mean,
         low=interval.low,
         high=interval.high,
-        spread=standing.spread,
         parameters=standing.parameters,
         flops=standing.flops,
         latency_ms=standing.latency_ms,
         batch_latency_ms=standing.batch_latency_ms,
         train_s=standing.train_s,
-        epochs=float(standing.contender.train.epochs),
         note="",
     )
 
@@ -119,13 +113,11 @@ def _search_row(job: JobRecord) -> NetRow:
         accuracy=score_of(job),
         low=None,
         high=None,
-        spread=None,
         parameters=cost.parameters,
         flops=cost.flops,
         latency_ms=None,
         batch_latency_ms=None,
         train_s=seconds_of(job),
-        epochs=job.epoch,
         note=_note(job),
     )
 
