@@ -385,8 +385,7 @@ class Driver:
     def _end(self, key: str, state: JobState, reason: str, result: TrialResult | None) -> None:
         self._record("ended", key, state=state, reason=reason, result=asdict(result) if result else None)
         self._running.end(key)
-        job = self.state.jobs[key]
-        jobs.job_of(job, (), self._data, self._folder).checkpoint.unlink(missing_ok=True)
+        self._folder.checkpoint(key).unlink(missing_ok=True)
 
     def _keep(self, key: str) -> None:
         """Keeps the weights of the lab's nets and of the best trials, and no others."""
@@ -397,4 +396,4 @@ class Driver:
         """Removes the weights of trials that are not among the best."""
         for job in jobs.no_longer_kept(self.state, self._task.config.study.keep_models):
             self._record("dropped", job.key)
-            (self._folder.job(job.key) / "weights.npz").unlink(missing_ok=True)
+            self._folder.weights(job.key).unlink(missing_ok=True)

@@ -58,3 +58,8 @@ def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_whole(path: Path, wanted: str) -> bool:
+    """Whether a file is there and has the SHA-256 that is wanted."""
+    return path.exists() and sha256(path) == wanted

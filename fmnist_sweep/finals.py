@@ -158,7 +158,7 @@ def test(
         return
     leader = max((net.name for net in nets if is_trial(net.name)), key=lambda name: validation(state, name, seeds))
     leading = {key for key in (job_key(leader, seed) for seed in seeds) if _trained(state, state.jobs[key]).kept}
-    candidates = [_candidate(state, job, folder, job.key in leading) for job in jobs if job.key in waiting | leading]
+    candidates = [candidate(state, job, folder, job.key in leading) for job in jobs if job.key in waiting | leading]
     check(candidates)
     ledger.append("opened", "", state.openings, nets=len(waiting))
     opened = call(score, candidates, source, data, state.duplicates is None, log=folder.log)
@@ -180,10 +180,11 @@ def _trained(state: StudyState, job: JobRecord) -> JobRecord:
     return state.jobs[job.same_as] if job.same_as else job
 
 
-def _candidate(state: StudyState, job: JobRecord, folder: StudyFolder, leads: bool) -> Candidate:
+def candidate(state: StudyState, job: JobRecord, folder: StudyFolder, leads: bool = False) -> Candidate:
+    """What there is to test or to export of a job; where it is the same net as another, that one's weights."""
     trained = _trained(state, job)
     sha256 = trained.result.weights_sha256 if trained.result else ""
-    return Candidate(job.key, job.arch, folder.job(trained.key) / "weights.npz", sha256, leads)
+    return Candidate(job.key, job.arch, folder.weights(trained.key), sha256, leads)
 
 
 def record(

@@ -16,6 +16,8 @@ from fmnist_sweep.errors import HomeError, StudyError, UsageError
 
 _PROBE_BYTES = 65_536  # so that a disk that is full to the last block is noticed
 MAX_NAME = 80
+CHECKPOINT, WEIGHTS = "checkpoint", "weights.npz"
+ARTIFACTS = "mlartifacts"
 _ODD = re.compile(r"\?|%[0-9A-Fa-f]{2}")  # in an address the first ends the path, the second is another character
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME - 1}}}")
 
@@ -85,9 +87,27 @@ class StudyFolder:
             os.close(file)
         return False
 
+    @property
+    def jobs(self) -> Path:
+        """Holds a folder for each job."""
+        return self.path / "jobs"
+
+    @property
+    def has_jobs(self) -> bool:
+        """Whether anything was trained."""
+        return any(self.jobs.glob("*"))
+
     def job(self, key: str) -> Path:
         """The folder of one job."""
-        return _no_link("job", self.path / "jobs" / checked_name("job", key))
+        return _no_link("job", self.jobs / checked_name("job", key))
+
+    def weights(self, key: str) -> Path:
+        """The kept weights of one job."""
+        return self.job(key) / WEIGHTS
+
+    def checkpoint(self, key: str) -> Path:
+        """The state of one job's unfinished training."""
+        return self.job(key) / CHECKPOINT
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -197,7 +217,7 @@ class Home:
     @property
     def artifacts(self) -> Path:
         """MLflow's artifacts, where the store is local."""
-        return self.path / "mlartifacts"
+        return self.path / ARTIFACTS
 
     @property
     def mlflow_uri(self) -> str:

@@ -50,7 +50,7 @@ def publication(job: JobRecord, folder: StudyFolder, class_names: Iterable[str])
     """
     if job.result is None:
         raise ExportError(f"{job.key} has no model: it is {job.state}")
-    weights, sha256 = folder.job(job.key) / "weights.npz", job.result.weights_sha256
+    weights, sha256 = folder.weights(job.key), job.result.weights_sha256
     return Publication(job.key, job.run_id, job.arch, weights, sha256, tuple(class_names))
 
 
@@ -257,7 +257,7 @@ def _log(client: Any, item: Publication, example: Path) -> str:
 
     from fmnist_sweep.model import rebuild
 
-    if not item.weights.exists() or durable.sha256(item.weights) != item.sha256:
+    if not durable.is_whole(item.weights, item.sha256):
         raise ExportError(f"{item.key}: {item.weights} is missing or was altered (its sha256 is not {item.sha256})")
     model = rebuild(item.arch, item.weights.read_bytes(), name=item.key.replace("-", "_"))
     image = np.load(example, mmap_mode="r", allow_pickle=False)[:1].astype(

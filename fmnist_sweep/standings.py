@@ -108,7 +108,7 @@ def judge(state: StudyState, nets: Sequence[Contender], seeds: Sequence[int]) ->
         StudyError: A net is not tested yet.
     """
     judged = [net for net in nets if not net.same_as]
-    correct = {net.name: _correct(state, net, seeds) for net in judged}
+    correct = {net.name: correct_of(state, net.name, seeds) for net in judged}
     apart = _without_duplicates(state, correct)
     standings = [_standing(state, net, seeds, apart) for net in judged]
     trials = sorted((it for it in standings if is_trial(it.contender.name)), key=_by_validation)
@@ -186,13 +186,17 @@ def _by_validation(standing: Standing) -> float:
     return -standing.val_accuracy
 
 
-def _correct(state: StudyState, net: Contender, seeds: Sequence[int]) -> Correct:
-    """Which test images are classified correctly, shape (seeds, images)."""
+def correct_of(state: StudyState, name: str, seeds: Sequence[int]) -> Correct:
+    """Which test images a net classifies correctly, shape (seeds, images).
+
+    Raises:
+        StudyError: It is not tested under all of them.
+    """
     rows = []
     for seed in seeds:
-        job = state.jobs.get(job_key(net.name, seed))
+        job = state.jobs.get(job_key(name, seed))
         if job is None or job.tested is None:
-            raise StudyError(f"{job_key(net.name, seed)} is not tested yet; run compare again")
+            raise StudyError(f"{job_key(name, seed)} is not tested yet; run compare again")
         rows.append(job.tested.hits())
     return np.stack(rows)
 

@@ -134,6 +134,15 @@ def paired_bootstrap(a: Correct, b: Correct, *, draws: int = 10_000, level: floa
     return Interval(estimate, float(low), float(high), level, standard_error, freedom)
 
 
+def accuracy_interval(correct: Correct) -> Interval:
+    """Of one net's accuracy: of its difference to a net that is never right.
+
+    Args:
+        correct: See ``paired_bootstrap``.
+    """
+    return paired_bootstrap(correct, np.zeros_like(correct))
+
+
 def two_way_p(interval: Interval) -> float:
     """Two-sided p-value of no difference, over other seeds and other images: Student's t of the interval's error."""
     from scipy import special

@@ -124,7 +124,7 @@ def opened(folder: StudyFolder) -> Ledger:
         LedgerError: It can't be used.
     """
     ledger = Ledger(folder.ledger)
-    if not ledger.last() and any((folder.path / "jobs").glob("*")):
+    if not ledger.last() and folder.has_jobs:
         ledger.close()
         raise damaged(folder.ledger, "it is empty, though jobs were trained")
     return ledger

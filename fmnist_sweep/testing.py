@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from fmnist_sweep.errors import ExportError
 from fmnist_sweep.scores import TestScore, mistakes, packed, packed_classes
 
 _BATCH = 500
-_MANY = 64
+MANY = 64
 _TURNS = 40
 
 
@@ -68,8 +68,11 @@ class Opened:
 def check(candidates: Iterable[Candidate]) -> None:
     """Raises ExportError if weights are missing or were altered."""
     for candidate in candidates:
-        if not candidate.weights.exists() or durable.sha256(candidate.weights) != candidate.sha256:
-            raise ExportError(f"{candidate.key}: {candidate.weights} is missing or was altered")
+        if not durable.is_whole(candidate.weights, candidate.sha256):
+            sha256 = candidate.sha256
+            raise ExportError(
+                f"{candidate.key}: {candidate.weights} is missing or was altered (its sha256 is not {sha256})"
+            )
 
 
 def score(candidates: list[Candidate], source: DataSource, data: PreparedData, find_duplicates: bool) -> Opened:
@@ -120,8 +123,8 @@ def _score(
         loss=float(-np.log(likely).mean()),
         images=len(labels),
         correct=packed(classes == labels),
-        latency_ms=_latency_ms(model, images[:1]),
-        batch_latency_ms=_latency_ms(model, images[:_MANY]),
+        latency_ms=latency_ms(model.predict_on_batch, images[:1]),
+        batch_latency_ms=latency_ms(model.predict_on_batch, images[:MANY]),
         predicted=packed_classes(classes),
     )
     return score, probabilities
@@ -136,11 +139,12 @@ def _png(image: NDArray[np.uint8]) -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
-def _latency_ms(model: object, images: NDArray[np.uint8]) -> float:
+def latency_ms(predict: Callable[[NDArray[np.float32]], object], images: NDArray[np.uint8]) -> float:
+    """Milliseconds for a batch of raw images, the median of turns after some to warm up."""
     batch = np.asarray(images, np.float32)
-    spent = []
+    spent: list[float] = []
     for _ in range(_TURNS):
         begun = time.perf_counter()
-        model.predict_on_batch(batch)  # type: ignore[attr-defined]
+        predict(batch)
         spent.append(time.perf_counter() - begun)
     return round(1000 * float(np.median(spent[_TURNS // 4 :])), 3)

@@ -13,6 +13,7 @@ from fmnist_sweep import durable
 from fmnist_sweep.arch import ArchSpec, TrainSpec
 from fmnist_sweep.data import PreparedData
 from fmnist_sweep.errors import SpecError
+from fmnist_sweep.home import CHECKPOINT, WEIGHTS
 
 Kind = Literal["trial", "lab", "final"]
 Keep = Literal["best", "last"]
@@ -58,12 +59,12 @@ class TrialJob:
     @property
     def checkpoint(self) -> Path:
         """Where the state of an unfinished training is."""
-        return self.folder / "checkpoint"
+        return self.folder / CHECKPOINT
 
     @property
     def weights(self) -> Path:
         """Where the kept weights are once the job has ended."""
-        return self.folder / "weights.npz"
+        return self.folder / WEIGHTS
 
 
 @dataclass(frozen=True, slots=True)

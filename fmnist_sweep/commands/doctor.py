@@ -68,8 +68,8 @@ def _studies(settings: Settings) -> list[str]:
     found = []
     for path in sorted((settings.home.path / "studies").glob("*")):
         with suppress(UsageError):  # a folder that is nobody's study
-            settings.home.study(path.name)
-            if (path / "ledger.db").exists() or (path / "jobs").exists():
+            folder = settings.home.study(path.name)
+            if folder.exists or folder.jobs.exists():
                 found.append(path.name)
     return found
 

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from fmnist_sweep import data as datasets
-from fmnist_sweep import durable, exporting, study
+from fmnist_sweep import exporting, finals, study, testing
 from fmnist_sweep.commands.closing import PROGRAM, Closing, Step, compare_step, insist
 from fmnist_sweep.display import called, percent
 from fmnist_sweep.errors import ExportError, UsageError
@@ -18,7 +18,6 @@ from fmnist_sweep.executors.local import warm_up
 from fmnist_sweep.exporting import CARD, FormatCheck, Material, Written
 from fmnist_sweep.settings import Settings
 from fmnist_sweep.state import JobRecord, StudyState
-from fmnist_sweep.testing import Candidate
 
 _TOLD = (
     "max_abs_difference",
@@ -50,7 +49,8 @@ def export(settings: Settings, model: str, formats: list[str], out: Path | None,
     name = settings.study or study.plan(settings).name
     state = study.read(settings, name)
     job = _chosen(state, model)
-    candidate = _candidate(settings, name, job)
+    candidate = finals.candidate(state, job, settings.home.study(name))
+    testing.check([candidate])
     warm_up()
     section = study.plan(replace(settings, study=name)).config.data
     source = datasets.source_of(section, settings.data_dir, say=lambda line: console.print(line))
@@ -151,12 +151,3 @@ def _chosen(state: StudyState, model: str) -> JobRecord:
         valid += [str(job.number) if job.kind == "trial" else job.key for job in kept.values() if job.kind != "final"]
         raise UsageError(f"--model {model!r} has no kept model; valid: {', '.join(valid)}")
     return kept[key]
-
-
-def _candidate(settings: Settings, name: str, job: JobRecord) -> Candidate:
-    """The model's weights, their checksum verified."""
-    weights = settings.home.study(name).job(job.same_as or job.key) / "weights.npz"
-    sha256 = job.result.weights_sha256 if job.result else ""
-    if not weights.exists() or durable.sha256(weights) != sha256:
-        raise ExportError(f"{job.key}: {weights} is missing or was altered (its sha256 is not {sha256})")
-    return Candidate(job.key, job.arch, weights, sha256)

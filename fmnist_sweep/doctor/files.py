@@ -97,9 +97,9 @@ def _keep_models(state: StudyState) -> int:
 
 def _weights_agree(job: JobRecord, folder: StudyFolder, retrain: str, done: bool) -> Iterator[Finding]:
     """``done``: whether nobody needs the weights any more, as the finals are judged by what the ledger has."""
-    weights = folder.job(job.key) / "weights.npz"
+    weights = folder.weights(job.key)
     sha256 = job.result.weights_sha256 if job.result else ""
-    if weights.exists() and durable.sha256(weights) == sha256:
+    if durable.is_whole(weights, sha256):
         return
     what = f"{called(job)}: {_short(weights, folder)} {'was altered' if weights.exists() else 'is missing'}"
     if done:
@@ -111,7 +111,7 @@ def _weights_agree(job: JobRecord, folder: StudyFolder, retrain: str, done: bool
 
 def _unkept(job: JobRecord, folder: StudyFolder, wanted: bool) -> Iterator[Finding]:
     """Weights of an ended job that the ledger does not have as kept: its driver was killed on the way."""
-    weights = folder.job(job.key) / "weights.npz"
+    weights = folder.weights(job.key)
     if not weights.exists():
         return
     sha256 = job.result.weights_sha256 if job.result else ""
@@ -123,7 +123,7 @@ def _unkept(job: JobRecord, folder: StudyFolder, wanted: bool) -> Iterator[Findi
 
 
 def _checkpoint_agrees(job: JobRecord, folder: StudyFolder) -> Iterator[Finding]:
-    checkpoint = folder.job(job.key) / "checkpoint"
+    checkpoint = folder.checkpoint(job.key)
     if not checkpoint.exists():
         return
     mend, short = Mend("remove file", str(checkpoint)), _short(checkpoint, folder)
@@ -134,7 +134,7 @@ def _checkpoint_agrees(job: JobRecord, folder: StudyFolder) -> Iterator[Finding]
 
 
 def _strange_folders(state: StudyState, folder: StudyFolder) -> Iterator[Finding]:
-    for path in sorted((folder.path / "jobs").glob("*")):
+    for path in sorted(folder.jobs.glob("*")):
         if path.name not in state.jobs and not _UNFINISHED.fullmatch(path.name):
             what = f"{_short(path, folder)} belongs to no job of the ledger"
             yield Finding("orphan", what, Mend("set aside", str(path)))

@@ -213,7 +213,7 @@ class Mender:
         lost = [job for job in jobs if seen is None or not sound(job, seen.models.get(model_id(job)))]
         for job in jobs:
             if job not in lost and job.result is not None:
-                weights = self._folder.job(job.key) / "weights.npz"
+                weights = self._folder.weights(job.key)
                 call(
                     recover,
                     *(self._settings.mlflow, model_id(job), job.arch, weights, job.result.weights_sha256),
@@ -232,7 +232,7 @@ class Mender:
         """Logs kept models again, instead of what is left of them."""
         state, seen, example = self._state, self._look.mlflow, self._example()
         found = [self._publication(state.jobs[key]) for key in keys]
-        items = [item for item in found if item.weights.exists() and durable.sha256(item.weights) == item.sha256]
+        items = [item for item in found if durable.is_whole(item.weights, item.sha256)]
         ready = {item.key for item in items}
         for key in ready:
             model = model_id(state.jobs[key])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fmnist_sweep.display import called
 from fmnist_sweep.errors import DamagedLedgerError
+from fmnist_sweep.home import StudyFolder
 from fmnist_sweep.ledger import Event, Ledger
 from fmnist_sweep.state import StudyState
 
@@ -55,7 +56,7 @@ def read(path: Path, views: Iterable[str]) -> Record:
         state = StudyState.of(events)
     except Exception as error:
         raise DamagedLedgerError(f"ledger {path} contradicts itself: {type(error).__name__} {error}") from None
-    if not events and any((path.parent / "jobs").glob("*")):
+    if not events and StudyFolder(path.parent).has_jobs:
         raise DamagedLedgerError(f"ledger {path} is empty, though jobs were trained")
     gaps = list(_gaps(state))
     if gaps:

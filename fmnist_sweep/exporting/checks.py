@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,12 @@ from fmnist_sweep import durable
 from fmnist_sweep.data import DataSource, PreparedData, open_test_set
 from fmnist_sweep.exporting.base import Floats, Format, Predict
 from fmnist_sweep.exporting.keras import predictor
-from fmnist_sweep.testing import Candidate
+from fmnist_sweep.testing import MANY, Candidate, latency_ms
 
 TOLERANCE = 1e-4
 LOSS_LIMIT = 0.01
 SAMPLES = 500
 _BATCH = 500
-_MANY = 64
-_TURNS = 40
 _INVERTED = 2_000  # images, at least, where there are as many
 
 
@@ -151,8 +148,8 @@ def convert(form: Format, material: Material, original: Original, folder: Path) 
         images=len(images),
         max_abs_difference=float(np.abs(found - original.probabilities).max()),
         argmax_agreement=float((found.argmax(-1) == original.probabilities.argmax(-1)).mean()),
-        latency_ms=_latency_ms(predict, images[:1]),
-        batch_latency_ms=_latency_ms(predict, images[:_MANY]),
+        latency_ms=latency_ms(predict, images[:1]),
+        batch_latency_ms=latency_ms(predict, images[:MANY]),
         val_accuracy=accuracy,
         val_accuracy_loss=None if accuracy is None else original.val_accuracy - accuracy,
     )
@@ -178,13 +175,3 @@ def _rebuilt(model: Candidate) -> Any:
     # All formats are compared on the CPU: a GPU may round factors to 10 bits (TensorFloat-32).
     tf.config.set_visible_devices([], "GPU")
     return rebuild(model.arch, model.weights.read_bytes(), name=model.key.replace("-", "_"))
-
-
-def _latency_ms(predict: Predict, images: NDArray[np.uint8]) -> float:
-    batch = np.asarray(images, np.float32)
-    spent: list[float] = []
-    for _ in range(_TURNS):
-        begun = time.perf_counter()
-        predict(batch)
-        spent.append(time.perf_counter() - begun)
-    return round(1000 * float(np.median(spent[_TURNS // 4 :])), 3)

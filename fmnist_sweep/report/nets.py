@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-import numpy as np
-
 from fmnist_sweep import arithmetic, stats
 from fmnist_sweep.finals import is_trial
-from fmnist_sweep.report.parts import finals_of, hits_of, name_of, score_of, seconds_of
-from fmnist_sweep.standings import Findings, Standing
+from fmnist_sweep.report.parts import finals_of, name_of, score_of, seconds_of
+from fmnist_sweep.standings import Findings, Standing, correct_of
 from fmnist_sweep.state import JobRecord, StudyState
 from fmnist_sweep.trial import Kind
 
@@ -78,9 +76,7 @@ def final_rows(state: StudyState, findings: Findings) -> tuple[NetRow, ...]:
 
 def _final_row(state: StudyState, standing: Standing, seeds: Sequence[int]) -> NetRow:
     name, arch = standing.contender.name, standing.contender.arch
-    correct = hits_of(state, name, seeds)
-    # Beside a net that is always wrong, the difference is the accuracy, and its interval that of the accuracy.
-    interval = stats.paired_bootstrap(correct, np.zeros_like(correct))
+    interval = stats.accuracy_interval(correct_of(state, name, seeds))
     return NetRow(
         name=name,
         net=arch.short,

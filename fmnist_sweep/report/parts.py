@@ -6,11 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from fmnist_sweep import finals
 from fmnist_sweep.state import JobRecord, StudyState
-from fmnist_sweep.stats import Correct
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +41,6 @@ def seconds_of(job: JobRecord) -> float:
 def finals_of(state: StudyState, name: str, seeds: Sequence[int]) -> list[JobRecord]:
     """The finals of a net, one for each seed."""
     return [state.jobs[finals.job_key(name, seed)] for seed in seeds]
-
-
-def hits_of(state: StudyState, name: str, seeds: Sequence[int]) -> Correct:
-    """Which test images a net classifies correctly, shape (seeds, images)."""
-    return np.stack([job.tested.hits() for job in finals_of(state, name, seeds) if job.tested is not None])
 
 
 def counted(number: float, noun: str, plural: str = "") -> str:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from fmnist_sweep.addresses import credentials, masked
 from fmnist_sweep.errors import TrackingError
+from fmnist_sweep.home import ARTIFACTS
 from fmnist_sweep.sqlite_birth import at, born, file_of
 from fmnist_sweep.views import mlflow_moved
 
@@ -84,7 +85,7 @@ def connect(uri: str) -> Any:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # standard output is for --json
     if is_local(uri):  # MLflow's own default is a folder mlruns wherever one happens to stand
-        os.environ["_MLFLOW_SERVER_ARTIFACT_ROOT"] = str(Path(uri.split("///", 1)[-1]).parent / "mlartifacts")
+        os.environ["_MLFLOW_SERVER_ARTIFACT_ROOT"] = str(Path(uri.split("///", 1)[-1]).parent / ARTIFACTS)
     for logger in ("mlflow", "alembic"):
         logging.getLogger(logger).setLevel(logging.ERROR)
     with warnings.catch_warnings():
