@@ -6,6 +6,7 @@ and let go while it waits, so that neither is measured while it waits for the ot
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections import defaultdict
@@ -15,10 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from fmnist_sweep import config as sweeps
 from fmnist_sweep import lab, proposers, study
 from fmnist_sweep.arch import fingerprint
 from fmnist_sweep.data import DataSource, PreparedData
+from fmnist_sweep.display import LiveTable
 from fmnist_sweep.driver import Driver
 from fmnist_sweep.errors import FatalError
 from fmnist_sweep.executors.inline import InlineExecutor
@@ -36,7 +40,8 @@ from fmnist_sweep.views import Mirror, View
 HALF_WINDOW = 10
 _DRAIN_S = 3600.0
 _NAME = "bookkeeping"
-DRIVER, PROPOSER = "driver and proposer", "of which proposer"
+DRIVER, PROPOSER, DISPLAY = "driver, proposer and display", "of which proposer", "of which display"
+PARTS_OF_DRIVER = (PROPOSER, DISPLAY)
 
 
 def instant(job: TrialJob, report: ReportTo) -> TrialResult:
@@ -203,7 +208,7 @@ def measure(
             folder=home.study(_NAME),
             proposer=timed(proposers.make(task), watch, lambda: _drain(mirrors)),
             executor=executor,
-            watch=_progress(say, target),
+            watch=_shown(watch, say, target),
         )
         driver.run(target)
         events, wall_s = len(ledger.events()), time.perf_counter() - began
@@ -218,8 +223,14 @@ def _new_ledger(home: Home, config: SweepConfig, source: DataSource, data: Prepa
     return ledger
 
 
-def _progress(say: Callable[[str], None], target: int) -> Callable[[StudyState, Event | None], None]:
+def _shown(spent: Stopwatch, say: Callable[[str], None], target: int) -> Callable[[StudyState, Event | None], None]:
+    """The table that a terminal shows, drawn for nobody."""
+    table = LiveTable(Console(file=io.StringIO(), force_terminal=True, width=80, height=40), target)
+
     def watch(state: StudyState, event: Event | None) -> None:
+        since = _now()
+        table.watch(state, event)
+        spent.add(DISPLAY, since)
         if event is not None and event.kind == "asked" and state.jobs[event.job].number % 100 == 0:
             say(f"bookkeeping: trial {state.jobs[event.job].number} of {target}")
 

@@ -182,7 +182,7 @@ def _books(books: Found) -> Table:
 
 
 def _whole(of: Mapping[str, Mapping[str, float]], sort: str) -> float:
-    return sum(spent[sort] for what, spent in of.items() if what != bookkeeping.PROPOSER)
+    return sum(spent[sort] for what, spent in of.items() if what not in bookkeeping.PARTS_OF_DRIVER)
 
 
 def _memory(found: Found) -> Table:

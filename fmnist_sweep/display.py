@@ -16,6 +16,7 @@ from fmnist_sweep.pruning import last_rung
 from fmnist_sweep.schema import SweepConfig
 from fmnist_sweep.state import ENDED, JobRecord, StudyState
 
+_DRAWINGS_SHARE = 20  # of the time one drawing is for the table
 _LINES_BESIDE = 6  # of a terminal: what stands around the table of running nets, and the last news
 
 
@@ -77,6 +78,7 @@ class LiveTable:
         self._target = target
         self._workers = 1  # the most that were seen at work at once: a cluster's number is nobody's to know before
         self._begun = time.monotonic()
+        self._again = 0.0
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._live.start()
 
@@ -85,7 +87,10 @@ class LiveTable:
         line = news(state, event, self._target)
         if line:
             self._console.print(Text(line), no_wrap=True, overflow="ellipsis")
-        self._live.update(self._render(state), refresh=True)
+        begun = time.monotonic()
+        if begun >= self._again:  # drawing goes through all trials, and events come as fast as they may
+            self._live.update(self._render(state), refresh=True)
+            self._again = begun + _DRAWINGS_SHARE * (time.monotonic() - begun)
 
     def say(self, line: str) -> None:
         """See ``Display``."""

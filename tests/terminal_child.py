@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 from rich.console import Console
 
@@ -32,7 +33,9 @@ def main() -> None:
             state.apply(event)
             display.watch(state, event)
         display.say("a line for people")
-        display.watch(state, None)
+        for _ in range(8):  # as a driver does while nothing happens
+            time.sleep(0.25)
+            display.watch(state, None)
         if sys.stdin.isatty():
             sys.stdin.readline()
     except KeyboardInterrupt:

@@ -9,12 +9,13 @@ import sys
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 
-from fmnist_sweep import app
+from fmnist_sweep import app, display
 from fmnist_sweep.commands import status
 from fmnist_sweep.display import LiveTable, clock, news
 from fmnist_sweep.estimate import seconds_left
@@ -122,6 +123,24 @@ def test_nets_that_the_run_leaves_to_another_are_not_counted() -> None:
     assert "5 of 6 other nets" in table._headline(told.state)
     told.tell("left", "", told.state.seq, keys=["final-a-seed1", "final-a-seed2"])
     assert "other nets" not in table._headline(told.state)
+
+
+def test_the_table_is_drawn_as_often_as_there_is_time_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    told, clock_, drawn = story(2).state, SimpleNamespace(now=0.0), list[float]()
+    monkeypatch.setattr(display, "time", SimpleNamespace(monotonic=lambda: clock_.now))
+    table = LiveTable(Console(file=io.StringIO()), 50)
+
+    def render(_: StudyState) -> Group:
+        drawn.append(clock_.now)
+        clock_.now += 0.01
+        return Group()
+
+    monkeypatch.setattr(table, "_render", render)
+    while clock_.now < 1.0:
+        table.watch(told, None)
+        clock_.now += 0.001
+    table.close()
+    assert drawn == pytest.approx([0.0, 0.2, 0.4, 0.6, 0.8], abs=0.01)
 
 
 def test_a_net_shows_at_a_rung_what_it_is_compared_by() -> None:
