@@ -20,7 +20,7 @@ from rich.console import Console
 from fmnist_sweep import ledger as ledger_module
 from fmnist_sweep.commands import doctor as command
 from fmnist_sweep.data import DataSource
-from fmnist_sweep.doctor import Visit, files, visit, visit_home
+from fmnist_sweep.doctor import Visit, files, records, visit, visit_home
 from fmnist_sweep.doctor.look import Look
 from fmnist_sweep.ledger import Ledger
 from tests.conftest import Cli, Study
@@ -240,6 +240,7 @@ def test_the_champions_weights_are_brought_back_from_mlflow_and_not_given_up(jud
 
 def test_a_locked_ledger_is_no_damaged_one(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger_module, "_BUSY_S", 0.1)
+    monkeypatch.setattr(records, "_PATIENCE_S", 0.1)
     with closing(sqlite3.connect(patient.folder.ledger, isolation_level=None)) as other:
         other.execute("PRAGMA locking_mode = EXCLUSIVE")
         other.execute("BEGIN EXCLUSIVE")

@@ -204,8 +204,8 @@ def test_what_only_the_top_of_a_log_range_has_is_drawn_too() -> None:
     }
 
 
-def test_a_range_of_two_milliards_is_not_written_out() -> None:
-    text = 'title = "seeds"\n[space]\nseed = { low = 0, high = 2147483647 }\nepochs = 1'
+def test_a_range_of_a_milliard_is_not_written_out() -> None:
+    text = 'title = "seeds"\n[space]\nseed = { low = 0, high = 1000000000 }\nepochs = 1'
     wanted = Task(config.parse(text, "seeds"), SHAPE, CLASSES, 0)
     first = answer("random", wanted, [])
     assert answer("random", wanted, [ended(first, 0.5)]).train.seed != first.train.seed

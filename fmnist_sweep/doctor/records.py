@@ -14,6 +14,8 @@ from fmnist_sweep.home import StudyFolder
 from fmnist_sweep.ledger import Event, Ledger
 from fmnist_sweep.state import StudyState
 
+_PATIENCE_S = 30.0  # with whoever holds the ledger
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -67,7 +69,7 @@ def read(path: Path, views: Iterable[str]) -> Record:
 def _verify(path: Path) -> None:
     """Has SQLite check every page, through a connection that can't write."""
     try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30.0)) as db:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=_PATIENCE_S)) as db:
             found = db.execute("PRAGMA integrity_check(1)").fetchone()[0]
     except sqlite3.Error:
         return  # whoever opens it next says what is wrong, and what helps
