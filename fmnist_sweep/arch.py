@@ -83,7 +83,7 @@ class ArchSpec:
             BatchNorm sees a quarter of the values; before the activation where nothing is pooled.
         bn_dense: Whether the dense layers have BatchNorm too (placed as in the blocks).
         bn_logits: Whether the last layer's output is normalised before the softmax.
-        head: How the last feature maps become one vector; ``flatten`` where they are of one pixel.
+        head: How the last feature maps become one vector.
         dense: Units of each hidden dense layer, none to three of them.
         dense_dropout: Share that dropout sets to zero after each hidden dense layer.
     """
@@ -136,11 +136,6 @@ class ArchSpec:
                     f"valid for images of {self.input_shape[0]}x{self.input_shape[1]}: fewer pooling blocks"
                 )
             height, width = height // 2, width // 2
-        # One net has one name: a map of one pixel is its own average, and what is not pooled has no place behind it.
-        if (height, width) == (1, 1):
-            object.__setattr__(self, "head", "flatten")
-        if self.batch_norm == "after_pooling" and not any(block.pooled for block in self.blocks):
-            object.__setattr__(self, "batch_norm", "before_activation")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, the inverse of ``from_dict``."""

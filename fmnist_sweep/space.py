@@ -75,6 +75,11 @@ def sample(
         if values["convs"] > 1 and values["pooling"] != "none":
             values["pool_after"] = walk.value("pool_after", place)
         blocks.append(BlockSpec(**values))
+    # One net has one name: a map of one pixel is its own average, and where nothing is pooled nothing is behind it.
+    if (height, width) == (1, 1):
+        head = "flatten"
+    if batch_norm == "after_pooling" and not any(block.pooled for block in blocks):
+        batch_norm = "before_activation"
     bn_dense = bool(normalised and units and walk.value("bn_dense"))
     bn_logits = bool(normalised and walk.value("bn_logits"))
     arch = ArchSpec(

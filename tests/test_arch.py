@@ -186,18 +186,6 @@ def test_what_is_pooled_where_there_is_no_choice_is_one_net() -> None:
     assert net(BlockSpec(8, convs=2, pool_after="first")).short == "1x conv 8 x2 pooled first"
 
 
-def test_a_net_with_two_descriptions_has_one_name() -> None:
-    """A map of one pixel is its own average; and behind a pooling that is not there is nowhere."""
-    blocks = (BlockSpec(8),) * 4
-    averaged, flat = (ArchSpec((28, 28, 1), 10, blocks, head=head) for head in ("global_average", "flatten"))
-    assert averaged == flat
-    assert ArchSpec((28, 28, 1), 10, blocks[:3], head="global_average") != ArchSpec((28, 28, 1), 10, blocks[:3])
-    unpooled, pooled = (BlockSpec(8, pooling="none"),), (BlockSpec(8),)
-    for shape, same in ((unpooled, True), (pooled, False)):
-        after, before = (ArchSpec((8, 8, 1), 2, shape, kind) for kind in ("after_pooling", "before_activation"))
-        assert (after == before) is same
-
-
 def test_a_seed_is_all_that_with_seed_changes() -> None:
     train = TrainSpec(optimizer="sgd", momentum=0.9)
     assert train.with_seed(7) == replace(train, seed=7)

@@ -246,3 +246,25 @@ def test_whole_numbers_of_a_log_range_are_drawn_evenly_on_its_scale() -> None:
     assert {min(drawn), max(drawn)} <= set(range(1, 1001))
     by_decade = [sum(low <= value < 10 * low for value in drawn) for low in (1, 10, 100)]
     assert min(by_decade) > 700
+
+
+@pytest.mark.parametrize(("depth", "nets"), [(3, 2), (4, 1)])
+def test_a_map_of_one_pixel_is_its_own_average(depth: int, nets: int) -> None:
+    text = f'title = "heads"\n[space]\ndepth = {depth}\nhead = {{ choices = ["flatten", "global_average"] }}'
+    assert len(drawn_of(text)) == nets
+
+
+@pytest.mark.parametrize(("pooling", "nets"), [("max", 2), ("none", 1)])
+def test_where_nothing_is_pooled_nothing_is_behind_it(pooling: str, nets: int) -> None:
+    text = f"""
+        title = "placements"
+        [space]
+        pooling = "{pooling}"
+        batch_norm = {{ choices = ["before_activation", "after_pooling"] }}
+    """
+    assert len(drawn_of(text)) == nets
+
+
+def drawn_of(text: str) -> set[ArchSpec]:
+    of = config.parse(text, "one name")
+    return {sample(of, RandomSuggest(seed), input_shape=(28, 28, 1), classes=10)[0] for seed in range(40)}
