@@ -135,11 +135,7 @@ def paired_bootstrap(a: Correct, b: Correct, *, draws: int = 10_000, level: floa
 
 
 def accuracy_interval(correct: Correct) -> Interval:
-    """Of one net's accuracy: of its difference to a net that is never right.
-
-    Args:
-        correct: See ``paired_bootstrap``.
-    """
+    """Of one net's accuracy: its difference to a net that is never right; ``correct`` as in ``paired_bootstrap``."""
     return paired_bootstrap(correct, np.zeros_like(correct))
 
 
