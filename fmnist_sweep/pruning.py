@@ -72,9 +72,7 @@ class Rungs:
     def take(self, job: JobRecord) -> None:
         """Takes in how a trial stands now."""
         for report in job.reports[self._counted.get(job.key, 0) :]:
-            if (
-                report.epoch < job.report_at[-1]
-            ):  # a trial's end is no rung, though one of more epochs may have one there
+            if report.epoch < job.report_at[-1]:  # an end is no rung, though others may have one there
                 insort(self._scores.setdefault(report.epoch, []), (self.merit(job, report), -job.number))
         self._counted[job.key] = len(job.reports)
         if job.key in self._place:
