@@ -145,6 +145,7 @@ class Driver:
 
     def _take_up(self, extras: Sequence[Extra]) -> None:
         """Puts unfinished jobs and new extras in the queue."""
+        self._folder.clear_scratch()
         for job in list(self.state.jobs.values()):
             if job.state == "complete" and not job.kept and not job.same_as:
                 self._record("kept", job.key)  # a driver may have been killed just before; what was dropped stays so

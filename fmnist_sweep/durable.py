@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 from pathlib import Path
 
+# How ``write`` and ``sqlite_birth.born`` name what they have not finished: .NAME.PID.HEX, with SQLite's own endings.
+SCRATCH = re.compile(r"\..+\.(\d+)\.[0-9a-f]{8}(-journal|-wal|-shm)?")
 _SEAL_BYTES = hashlib.sha256().digest_size
 
 

@@ -109,6 +109,12 @@ class StudyFolder:
         """The state of one job's unfinished training."""
         return self.job(key) / CHECKPOINT
 
+    def clear_scratch(self) -> None:
+        """Removes what workers that were ended had not written to its end; for whoever holds the study."""
+        for path in self.jobs.glob("*/.*"):
+            if durable.SCRATCH.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Holds the study for one driver; the lock goes with the process, however it ends.

@@ -74,6 +74,18 @@ def test_jobs_of_a_driver_that_was_killed_are_paused_until_they_go_on(place: Pla
     assert state.left == {"lab-cnn1", "lab-cnn3"}
 
 
+def test_what_an_ended_worker_had_half_written_is_removed_by_the_next_run(place: Place) -> None:
+    assert place.drive(2, stop_after=1) == "interrupted"
+    folder = place.folder.job("trial-0000")
+    folder.mkdir(parents=True, exist_ok=True)
+    scratch, other = folder / ".checkpoint.10448.f2154a6d", folder / ".a-users"
+    for path in (scratch, other):
+        path.write_bytes(bytes(1000))
+    assert place.drive(2) == "done"
+    assert not scratch.exists()
+    assert other.exists()
+
+
 def now_and_then(job: TrialJob, report: ReportTo) -> TrialResult:
     return (stand_ins.raising if job.key.endswith(("1", "4", "7")) else stand_ins.quick)(job, report)
 

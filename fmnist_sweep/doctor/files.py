@@ -14,14 +14,13 @@ from fmnist_sweep import durable, exporting
 from fmnist_sweep.display import called
 from fmnist_sweep.doctor.findings import Finding, Mend
 from fmnist_sweep.doctor.models import model_id
+from fmnist_sweep.durable import SCRATCH
 from fmnist_sweep.errors import ExportError
 from fmnist_sweep.home import Home, StudyFolder
 from fmnist_sweep.publish import heir
 from fmnist_sweep.schema import SweepConfig
 from fmnist_sweep.state import ENDED, JobRecord, StudyState
 
-# As durable.write and sqlite_birth.born name what they have not finished: .NAME.PID.HEX, with SQLite's own endings.
-_UNFINISHED = re.compile(r"\..+\.(\d+)\.[0-9a-f]{8}(-journal|-wal|-shm)?")
 _PROBE = re.compile(r"\.probe-(\d+)")
 _OLD_S = 3600.0
 
@@ -45,7 +44,7 @@ def files_agree(state: StudyState, folder: StudyFolder, retrain: str) -> Iterato
             yield from _checkpoint_agrees(job, folder)
     yield from _strange_folders(state, folder)
     for path in sorted(folder.path.rglob(".*")):
-        if path.is_file() and _UNFINISHED.fullmatch(path.name):
+        if path.is_file() and SCRATCH.fullmatch(path.name):
             yield Finding("scratch", f"a half-written file: {_short(path, folder)}", Mend("remove file", str(path)))
 
 
@@ -77,7 +76,7 @@ def home_agrees(home: Home) -> Iterator[Finding]:
     """What processes that were killed left in the home folder itself."""
     for folder in (home.path, home.data, home.reports):
         for path in sorted(folder.glob(".*")):
-            match = _UNFINISHED.fullmatch(path.name) or _PROBE.fullmatch(path.name)
+            match = SCRATCH.fullmatch(path.name) or _PROBE.fullmatch(path.name)
             if match and path.is_file() and _old(path) and not _alive(int(match[1])):
                 yield Finding("scratch", f"a half-written file: {path.name}", Mend("remove file", str(path)))
     for path in sorted(home.exports.glob(".export-*")):
@@ -135,7 +134,7 @@ def _checkpoint_agrees(job: JobRecord, folder: StudyFolder) -> Iterator[Finding]
 
 def _strange_folders(state: StudyState, folder: StudyFolder) -> Iterator[Finding]:
     for path in sorted(folder.jobs.glob("*")):
-        if path.name not in state.jobs and not _UNFINISHED.fullmatch(path.name):
+        if path.name not in state.jobs and not SCRATCH.fullmatch(path.name):
             what = f"{_short(path, folder)} belongs to no job of the ledger"
             yield Finding("orphan", what, Mend("set aside", str(path)))
 
