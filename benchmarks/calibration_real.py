@@ -183,7 +183,10 @@ def resampled(rows: Correct, times: int, *, seed: int = 0) -> Splits:
 
 
 def _share(shown: NDArray[np.bool_], inside: NDArray[np.bool_]) -> Share:
-    """The share of ``shown``, and its standard error from the splits that leave out one training after the other."""
+    """The share of ``shown``, and its standard error from the splits that leave out one training after the other.
+
+    The luck of the splits themselves is in it, so it is rather too large: the more splits, the less.
+    """
     without = [shown[~inside[:, place]] for place in range(inside.shape[1])]
     means = np.array([one.mean() for one in without if len(one)])
     if len(means) < 2:

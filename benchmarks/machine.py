@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fmnist_sweep import provenance
-from fmnist_sweep.executors.local import usable_cores
+from fmnist_sweep.executors.limits import usable_cores
 
 ROOT = Path(__file__).resolve().parent.parent
 GIVEN = dict(os.environ)

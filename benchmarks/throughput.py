@@ -1,8 +1,8 @@
 """Training itself: two pinned workers of the product beside Keras' ``fit`` with all threads, in turns.
 
 Both do the same arithmetic: same nets, Adam, batch 32, float32. Each side trains one epoch that is not counted, in
-which processes start and graphs are traced, and then the epochs that are. Scoring is left out on both sides, and
-told by itself.
+which processes start and fit traces its graphs, and then the epochs that are. Scoring is left out on both sides,
+and told by itself; what a start costs is the business of ``overhead``.
 """
 
 from __future__ import annotations
@@ -100,13 +100,11 @@ def by_workers(net: str, seeds: Sequence[int], data: PreparedData, epochs: int, 
 def of_workers(heard: Mapping[str, Heard], train_images: int, epochs: int) -> Measured:
     """Images by second of all workers together, and the accuracy of each."""
     last, passed = 1 + epochs, epochs * train_images
-    first_s = [job.at(1).train_s for job in heard.values()]
     train_s = [job.at(last).train_s - job.at(1).train_s for job in heard.values()]
     whole_s = [job.came(last) - job.came(1) for job in heard.values()]
     return {
         "images_per_s": sum(passed / seconds for seconds in train_s),
         "images_per_s_with_scoring": sum(passed / seconds for seconds in whole_s),
-        "first_epoch_extra_s": max(first - rest / epochs for first, rest in zip(first_s, train_s, strict=True)),
         "val_accuracy": [job.at(last).val_accuracy for job in heard.values()],
     }
 
@@ -132,7 +130,6 @@ def of_fit(epochs: Sequence[Mapping[str, float]], train_images: int) -> Measured
     return {
         "images_per_s": len(counted) * train_images / train_s,
         "images_per_s_with_scoring": len(counted) * train_images / sum(epoch["whole_s"] for epoch in counted),
-        "first_epoch_extra_s": epochs[0]["train_s"] - train_s / len(counted),
         "val_accuracy": [epochs[-1]["val_accuracy"]],
     }
 
@@ -160,7 +157,7 @@ def summed_up(
             "accuracy": {net: _agreement(found[net, OURS], found[net, FIT]).to_dict() for net in nets},
             "rounds": {key_of(pair): list(all_) for pair, all_ in found.items()},
         },
-        tables=(speeds, _accuracies(found, nets, chosen["epochs"] + 1), _first_epochs(found, nets)),
+        tables=(speeds, _accuracies(found, nets, chosen["epochs"] + 1)),
         quick=quick,
     )
 
@@ -226,11 +223,3 @@ def _accuracies(found: Mapping[tuple[str, str], Sequence[Measured]], nets: Seque
 def _mean(values: Sequence[float]) -> str:
     spread = f", sd {100 * np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
     return f"{100 * np.mean(values):.2f}{spread}, n={len(values)}"
-
-
-def _first_epochs(found: Mapping[tuple[str, str], Sequence[Measured]], nets: Sequence[str]) -> Table:
-    def extra(net: str, contender: str) -> str:
-        return Spread.of(one["first_epoch_extra_s"] for one in found[net, contender]).text(".2f")
-
-    rows = tuple((net, *(extra(net, contender) for contender in _CONTENDERS)) for net in nets)
-    return Table("Seconds that the first, uncounted epoch took longer", ("net", *_CONTENDERS), rows)

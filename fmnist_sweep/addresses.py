@@ -27,8 +27,10 @@ def entrusted(uri: str) -> str:
     if parts.scheme not in ("http", "https") or "@" not in parts.netloc:
         return uri
     login, _, host = parts.netloc.rpartition("@")
-    user, _, password = login.partition(":")
-    os.environ[USER], os.environ[PASSWORD] = unquote(user), unquote(password)
+    user, given, password = login.partition(":")
+    os.environ[USER] = unquote(user)
+    if given:  # else it is the environment's
+        os.environ[PASSWORD] = unquote(password)
     clean = urlunsplit(parts._replace(netloc=host))
     if os.environ.get("MLFLOW_TRACKING_URI") == uri:
         os.environ["MLFLOW_TRACKING_URI"] = clean

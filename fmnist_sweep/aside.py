@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from fmnist_sweep import study
 from fmnist_sweep.addresses import masked
-from fmnist_sweep.errors import FatalError, StudyError
+from fmnist_sweep.errors import FatalError, StudyError, first_line
 from fmnist_sweep.home import MAX_NAME, StudyFolder
 from fmnist_sweep.ledger import Event
 from fmnist_sweep.settings import Settings
@@ -55,7 +55,7 @@ def move_aside(settings: Settings, name: str) -> str:
         try:
             _rename_experiment(settings, known, name, aside)
         except Exception as error:
-            raise FatalError(f"MLflow can't rename experiment {name!r}: {error}") from None
+            raise FatalError(f"MLflow can't rename experiment {name!r}: {first_line(error)}") from None
         optuna_storage.move_aside(at.optuna, name, aside, known.identity)
         folder.path.rename(path)
     return aside

@@ -127,7 +127,7 @@ def ui(
     command.ui(
         settings,
         port=port,
-        browser=not no_browser,
+        browser=not (no_browser or as_json),  # one in this very terminal would write after the JSON
         console=console(quiet),
         ready=lambda addresses: print_json(addresses) if as_json else None,
     )

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
+from fmnist_sweep import stats
 from fmnist_sweep.arch import ArchSpec, TrainSpec, fingerprint
 from fmnist_sweep.display import best_so_far, called, percent
 from fmnist_sweep.state import JobRecord, StudyState
-
-_NORMAL_95 = 1.96
 
 
 def found(state: StudyState) -> str:
@@ -48,7 +45,7 @@ def found(state: StudyState) -> str:
 def sure(state: StudyState) -> str:
     """How far one run of one seed can be trusted.
 
-    The margin is the normal approximation of a share among independent images; seeds come on top of it.
+    The margin is that of a share among independent images; seeds come on top of it.
     """
     if state.compared is not None:
         champion, newer = state.compared["champion"], unjudged(state)
@@ -62,7 +59,7 @@ def sure(state: StudyState) -> str:
     if best is None:
         return "There is nothing to trust yet."
     images = state.study["data_set"]["validation"]
-    margin = 100 * _NORMAL_95 * math.sqrt(best * (1 - best) / images)
+    margin = 100 * stats.margin(best, images)
     line = (
         f"One seed each: {images:,} validation images leave ±{margin:.2f} points (95 %), and another seed moves it too"
     )

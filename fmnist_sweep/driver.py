@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any, NoReturn
+from typing import Any
 
 from fmnist_sweep import jobs, pruning, space
 from fmnist_sweep.arch import ArchSpec, TrainSpec, fingerprint
 from fmnist_sweep.data import PreparedData
 from fmnist_sweep.deadline import Deadline
 from fmnist_sweep.ending import Failures, Outcome, Stopping
-from fmnist_sweep.errors import DataError, FatalError, HomeError, LedgerError
+from fmnist_sweep.errors import DataError, HomeError, LedgerError, SweepError
 from fmnist_sweep.executors import Died, Executor, Failed, Finished, Happening, Reported
 from fmnist_sweep.home import StudyFolder
 from fmnist_sweep.ledger import Event, Ledger
@@ -101,6 +101,14 @@ class Driver:
             FatalError: It can't go on; the message says why.
         """
         self._patience, self._search = patience, search
+        try:
+            return self._run(target, extras, timeout_s)
+        except SweepError:
+            with suppress(LedgerError):  # which may be on the same disk; the next run takes the jobs up all the same
+                self._record_paused(self._running)
+            raise
+
+    def _run(self, target: int, extras: Sequence[Extra], timeout_s: float | None) -> Outcome:
         self._take_up(extras)
         deadline = self._deadline = Deadline(timeout_s, self.state.wall_s, self._task.config)
         while True:
@@ -118,7 +126,7 @@ class Driver:
         self._record_paused(key for key in self._queue if self.state.jobs[key].state == "running")
         if self._stopping() is not Stopping.NO:
             return "interrupted"
-        if not search:
+        if not self._search:
             left = [extra.key for extra in extras if self.state.jobs[extra.key].state not in ENDED]
             return "timeout" if left else "done"
         short = len(self.state.trials()) < target
@@ -315,7 +323,7 @@ class Driver:
         job = self.state.jobs[key]
         if new and not self._goes_on(job):
             self._hold(job)
-        elif self._wants_pause() and report.epoch < job.report_at[-1]:
+        elif (self._deadline.over or self._stopping() is not Stopping.NO) and report.epoch < job.report_at[-1]:
             self._pause([key])
         else:
             self._executor.proceed(key)
@@ -332,23 +340,18 @@ class Driver:
             return
         self._running.end(job.key)
         self._record("held", job.key, job.attempts)
+        for key in jobs.crowded_out(self.state, job.key):
+            self._folder.checkpoint(key).unlink(missing_ok=True)
 
     def _take_failure(self, key: str, happening: Failed) -> None:
         if happening.why == "disk":
             where = f"{self._folder.path} can't be written ({happening.message})"
-            self._give_up(HomeError(f"{where}; once it can, the same command goes on"))
+            raise HomeError(f"{where}; once it can, the same command goes on")
         if happening.why == "data":
-            self._give_up(DataError(happening.message))
+            raise DataError(happening.message)
         self._end(key, "failed", f"{happening.why}: {happening.message}", None)
-        if happening.why == "error" and self._failures.error():
-            told = f"{self._failures.errors_in_a_row} jobs in a row failed, the last ({key}) with {happening.message}"
-            self._give_up(FatalError(f"{told}; the traceback is in {self._folder.log}"))
-
-    def _give_up(self, error: FatalError) -> NoReturn:
-        """Ends the run, and none of its jobs as failed."""
-        with suppress(LedgerError):  # which may be on the same disk; then the next run takes the jobs up all the same
-            self._pause(list(self._running))
-        raise error
+        if happening.why == "error":
+            self._failures.error(key, happening.message, self._folder.log)
 
     def _take_death(self, key: str, message: str, lost: bool = False) -> None:
         """The same job again, from its checkpoint; not for ever."""
@@ -356,6 +359,7 @@ class Driver:
         self._running.end(key)
         if deaths:
             self._end(key, "failed", f"worker: {message}, {deaths} times", None)
+            self._failures.error(key, message, self._folder.log)
         else:
             self._record("died", key, self.state.jobs[key].attempts, message=message)
             self._queue.insert(0, key)
@@ -364,9 +368,6 @@ class Driver:
         for key in self._running.hung():
             self._executor.cancel(key)
             self._take_death(key, "the worker gave no sign of life")
-
-    def _wants_pause(self) -> bool:
-        return self._deadline.over or self._stopping() is not Stopping.NO
 
     def _pause(self, keys: list[str]) -> None:
         """Ends workers whose jobs go on in a later run."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import enum
+from pathlib import Path
 from typing import Literal
+
+from fmnist_sweep.errors import FatalError
 
 Outcome = Literal["done", "exhausted", "flat", "interrupted", "timeout"]
 
@@ -24,17 +27,28 @@ class Failures:
     """What has gone wrong in a run so far."""
 
     def __init__(self) -> None:
-        self.errors_in_a_row = 0
+        self._in_a_row = 0
         self._deaths: dict[tuple[str, bool], int] = {}
 
     def none(self) -> None:
         """A job did well."""
-        self.errors_in_a_row = 0
+        self._in_a_row = 0
 
-    def error(self) -> bool:
-        """A job raised; whether so many in a row have that it is not theirs."""
-        self.errors_in_a_row += 1
-        return self.errors_in_a_row >= _ERRORS_IN_A_ROW
+    def error(self, key: str, message: str, log: Path) -> None:
+        """A job raised, or its workers died time and again.
+
+        Args:
+            key: The job's.
+            message: How.
+            log: Where the workers' libraries print.
+
+        Raises:
+            FatalError: So many in a row have failed that it is not theirs.
+        """
+        self._in_a_row += 1
+        if self._in_a_row >= _ERRORS_IN_A_ROW:
+            told = f"{self._in_a_row} jobs in a row failed, the last ({key}) with {message}"
+            raise FatalError(f"{told}; what they printed is in {log}")
 
     def death(self, key: str, *, lost: bool) -> int:
         """A job's worker died.

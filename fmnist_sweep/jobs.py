@@ -9,6 +9,8 @@ from fmnist_sweep.home import StudyFolder
 from fmnist_sweep.state import JobRecord, StudyState
 from fmnist_sweep.trial import Keep, TrialJob
 
+_MOST_CHECKPOINTS = 100
+
 
 def job_of(job: JobRecord, rungs: Sequence[float], data: PreparedData, folder: StudyFolder) -> TrialJob:
     """What a worker needs.
@@ -30,6 +32,26 @@ def job_of(job: JobRecord, rungs: Sequence[float], data: PreparedData, folder: S
         steady_at,
         steady_alone_at=tuple(point for point in steady_at if point < 1),
     )
+
+
+def crowded_out(state: StudyState, latest: str) -> list[str]:
+    """Of the trials that are set aside the one, if any, that loses its checkpoint, so that these don't fill the disk.
+
+    The best ``_MOST_CHECKPOINTS`` keep theirs. A trial that goes on later all the same is trained from its start once
+    more, to the same figures.
+
+    Args:
+        state: The study's.
+        latest: Key of the one that was just set aside; asked whenever one is.
+
+    Returns:
+        Its key.
+    """
+    held = state.trials("held")
+    if len(held) <= _MOST_CHECKPOINTS:
+        return []
+    ranked = [job.key for job in sorted(held, key=lambda job: (-job.reports[-1].standing, job.number))]
+    return [ranked[_MOST_CHECKPOINTS] if latest in ranked[:_MOST_CHECKPOINTS] else latest]
 
 
 def no_longer_kept(state: StudyState, keep_models: int) -> list[JobRecord]:

@@ -13,6 +13,7 @@ from fmnist_sweep.arch import ArchSpec, BlockSpec, TrainSpec
 from fmnist_sweep.errors import SpecError, UsageError
 
 PROTOCOL = TrainSpec(optimizer="adam", learning_rate=0.001, batch_size=32, epochs=5)
+TRAIN_IMAGES = 48_000
 ABOUT = {
     "lab-cnn1": "one convolution",
     "lab-cnn3": "three convolutions",

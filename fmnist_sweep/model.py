@@ -14,7 +14,7 @@ import numpy as np
 from keras import layers
 
 from fmnist_sweep.arch import ArchSpec, BatchNorm, Pooling, Precision
-from fmnist_sweep.errors import ExportError
+from fmnist_sweep.errors import ExportError, first_line
 from fmnist_sweep.fused import FusedBatchNormalization, FusedDropout
 
 _KERAS_BATCH_NORM_MOMENTUM = 0.99
@@ -154,7 +154,7 @@ def weights_from_bytes(content: bytes) -> list[np.ndarray]:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             return [archive[name] for name in sorted(archive.files)]
     except Exception as error:
-        raise ExportError(f"weights can't be read: {error}") from error
+        raise ExportError(f"weights can't be read: {first_line(error)}") from error
 
 
 def rebuild(arch: ArchSpec, weights: bytes, name: str = "net") -> Any:
@@ -167,5 +167,5 @@ def rebuild(arch: ArchSpec, weights: bytes, name: str = "net") -> Any:
     try:
         model.set_weights(weights_from_bytes(weights))
     except ValueError as error:
-        raise ExportError(f"weights don't fit the net {arch.short}: {error}") from error
+        raise ExportError(f"weights don't fit the net {arch.short}: {first_line(error)}") from error
     return model

@@ -93,7 +93,9 @@ Timeout = Annotated[
 FinalsTimeout = Annotated[
     str, typer.Option("--timeout", metavar="TIME", help="Time for this command, as 90s, 45m or 2h.")
 ]
-Epochs = Annotated[int | None, typer.Option("--epochs", metavar="N", parser=whole(1), help="Instead of the sweep's.")]
+Epochs = Annotated[
+    int | None, typer.Option("--epochs", metavar="N", parser=whole(1, 10_000), help="Instead of the sweep's.")
+]
 TrainImages = Annotated[
     int | None,
     typer.Option("--train-images", metavar="N", parser=whole(1), help="A smaller training set, for trying out."),
@@ -131,6 +133,7 @@ def settings_of(
     from fmnist_sweep.home import Home as HomeFolder
     from fmnist_sweep.schema import Engine
     from fmnist_sweep.settings import ExecutorName, Settings
+    from fmnist_sweep.views.mlflow_client import keep_artifacts_in
 
     if engine and engine not in get_args(Engine):
         raise UsageError(f"--engine is {engine!r}; valid: {', '.join(get_args(Engine))}")
@@ -140,6 +143,7 @@ def settings_of(
         raise UsageError(f"--ray-address is {ray_address!r}; it needs --executor ray")
     if workers != "auto" and (not workers.isdecimal() or not 1 <= int(workers) <= 1024):
         raise UsageError(f"--workers is {workers!r}; valid: auto, or a whole number from 1 to 1024")
+    keep_artifacts_in(HomeFolder(home))
     return Settings(
         home=HomeFolder(home),
         study=study,

@@ -18,7 +18,8 @@ from fmnist_sweep.arch import ArchSpec
 from fmnist_sweep.errors import ExportError, first_line
 from fmnist_sweep.home import StudyFolder
 from fmnist_sweep.state import JobRecord, StudyState
-from fmnist_sweep.views.mlflow_client import ALIAS, MODEL_NAME, connect
+from fmnist_sweep.views.mlflow_client import connect, patiently
+from fmnist_sweep.views.registry import ALIAS, MODEL_NAME, DataMark, champion_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +64,14 @@ class Title:
         judged: By whom: the search, under one seed, or the finals, under several and on the test set.
         val_accuracy: Of the net, 0 to 1: of its one run in the search, or the mean of its runs in the finals.
         why: For people.
+        data: The images that it is judged on.
     """
 
     study_id: str
     judged: Literal["search", "finals"]
     val_accuracy: float
     why: str
+    data: DataMark
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +92,15 @@ def heir(state: StudyState) -> tuple[str, Title] | None:
 
     The winner's of the last comparison, or, before the first, that of the search's best trial.
     """
-    identity = state.study["id"]
+    identity, data = state.study["id"], DataMark.of(state.study)
     if state.compared is not None:
         won = state.compared["champion"]
-        return won["job"], Title(identity, "finals", won["val_accuracy"], won["why"])
+        return won["job"], Title(identity, "finals", won["val_accuracy"], won["why"], data)
     best = next(iter(state.ranked()), None)
     if best is None or best.best is None:
         return None
     why = f"validation accuracy {best.best:.4f}, one seed"
-    return best.same_as or best.key, Title(identity, "search", best.best, why)
+    return best.same_as or best.key, Title(identity, "search", best.best, why, data)
 
 
 def publish(uri: str, wanted: list[Publication], example: Path) -> dict[str, str]:
@@ -115,25 +118,34 @@ def publish(uri: str, wanted: list[Publication], example: Path) -> dict[str, str
         ExportError: Weights that are missing or were altered.
     """
     client = connect(uri)
-    return {item.key: _logged(client, item) or _log(client, item, example) for item in wanted}
+
+    def logged(item: Publication) -> str:
+        return patiently(uri, lambda: _logged(client, item) or _log(client, item, example))
+
+    return {item.key: logged(item) for item in wanted}
 
 
 def crown(uri: str, item: Publication, model_uri: str, title: Title) -> Crowned:
-    """Registers ``item`` and moves the alias to it, unless another study's champion ``outranks`` it."""
-    client = connect(uri)
+    """Registers ``item`` and moves its data set's alias to it, unless another study's champion ``outranks`` it."""
     try:
-        holder = client.get_model_version_by_alias(MODEL_NAME, ALIAS)
+        return patiently(uri, lambda: _crown(connect(uri), item, model_uri, title))
     except Exception as error:
-        if getattr(error, "error_code", "") not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise  # the server is away for a moment: whose it is can't be told
-        holder = None
+        if getattr(error, "error_code", "") != "PERMISSION_DENIED":
+            raise
+        why = "this user may not move it; whoever made it, or the server's administrator, can allow that"
+        return Crowned("", f"the champion of {MODEL_NAME} stays as it is: {why}")
+
+
+def _crown(client: Any, item: Publication, model_uri: str, title: Title) -> Crowned:
+    alias, holder = champion_of(client, title.data)
+    if holder is None:
         _ensure_registered(client)
     if holder is not None and not found(client, holder.source.removeprefix("models:/")):
         holder = None
     if holder is not None and outranks(holder.tags, title):
         judge = "that finals have judged" if holder.tags.get("sweep.judged") == "finals" else "that is better"
         theirs = float(holder.tags.get("val_accuracy", 0.0))
-        line = f"{MODEL_NAME}@{ALIAS} stays with another study's model {judge} (validation accuracy {theirs:.4f})"
+        line = f"{MODEL_NAME}@{alias} stays with another study's model {judge} (validation accuracy {theirs:.4f})"
         return Crowned("", line)
     tags = {
         "sweep.model_sha256": item.sha256,
@@ -141,12 +153,13 @@ def crown(uri: str, item: Publication, model_uri: str, title: Title) -> Crowned:
         "sweep.job": item.key,
         "sweep.judged": title.judged,
         "val_accuracy": f"{title.val_accuracy:.6f}",
+        **title.data.tags,
     }
     version = _version(client, item, model_uri, tags, f"{item.arch.short}; {title.why}")
     if holder is not None and holder.version == version:
-        return Crowned(str(version), f"{MODEL_NAME}@{ALIAS} is version {version} already")
-    client.set_registered_model_alias(MODEL_NAME, ALIAS, version)
-    return Crowned(str(version), f"{MODEL_NAME}@{ALIAS} is version {version}")
+        return Crowned(str(version), f"{MODEL_NAME}@{alias} is version {version} already")
+    client.set_registered_model_alias(MODEL_NAME, alias, version)
+    return Crowned(str(version), f"{MODEL_NAME}@{alias} is version {version}")
 
 
 def outranks(holder: dict[str, str], title: Title) -> bool:
@@ -197,7 +210,7 @@ def _ensure_registered(client: Any) -> None:
         client.create_registered_model(
             MODEL_NAME,
             description="The best image classifiers found by fmnist_sweep; takes raw images, pixels from 0 to 255. "
-            f"The alias `{ALIAS}` points at the best one.",
+            f"The alias `{ALIAS}` points at the best one; other data sets' best have aliases of their own.",
         )
 
 

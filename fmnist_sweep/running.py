@@ -11,6 +11,7 @@ from fmnist_sweep.trial import Report
 
 _FIRST_REPORT_S = 900.0
 _SLOWEST = 10.0  # times what is expected
+_HALT_S = 30.0  # between two looks: this process was halted, and its workers with it
 
 
 class Running:
@@ -23,6 +24,7 @@ class Running:
     def __init__(self, train_images: int) -> None:
         self._train_images = train_images
         self._silent_until: dict[str, float] = {}  # by key, on the monotonic clock
+        self._looked = time.monotonic()
         self._heard: dict[str, int] = {}  # by key, the place of the last report that its worker was answered for
 
     def __len__(self) -> int:
@@ -58,8 +60,11 @@ class Running:
         self._silent_until.pop(key, None)
 
     def hung(self) -> list[str]:
-        """The jobs that have been silent for too long."""
+        """The jobs that have been silent for too long; asked all the time. A halt, as by Ctrl-Z, counts for none."""
         now = time.monotonic()
+        halted = now - self._looked if now - self._looked > _HALT_S else 0.0
+        self._looked = now
+        self._silent_until = {key: until + halted for key, until in self._silent_until.items()}
         return [key for key, until in self._silent_until.items() if now > until]
 
 

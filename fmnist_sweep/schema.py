@@ -199,11 +199,17 @@ class DataSection(_Frozen):
             named = sorted(self.model_fields_set - {"train_images", "train"})
             if any(getattr(self, key) not in (None, DataSection.model_fields[key].default) for key in named):
                 raise ValueError(f"{', '.join(named)}: only with train, the files of another image set")
-        elif self.name.lower() == "fashion-mnist":
-            raise ValueError("name is 'fashion-mnist', which is built in; valid: another name")
+        elif self.called.lower() == "fashion-mnist":
+            given = "name is" if self.name else "without a name it is that of train,"
+            raise ValueError(f"{given} {self.called!r}, which is built in; valid: another name")
         if self.class_names is not None and len(set(self.class_names)) < len(self.class_names):
             raise ValueError(f"class_names is {self.class_names}; valid: each name once")
         return self
+
+    @property
+    def called(self) -> str:
+        """The image set's name: by default that of its first file; "" for the built-in one."""
+        return self.name or (Path(self.train[0]).stem.split(".")[0] if self.train else "")
 
     def below(self, folder: Path) -> DataSection:
         """The same with paths that don't depend on the working folder; relative ones start at ``folder``."""

@@ -130,7 +130,7 @@ def run(settings: Settings, planned: Plan, work: Work, hooks: Hooks) -> Session:
             planned = _with_precision(planned, data, ledger, folder, hooks.say)
             task = Task(planned.config, data.image_shape, data.classes, planned.seed)
             study.begin(ledger, planned, settings, source, data, search=work.search)
-            settings = _with_storage(settings, StudyState.of(ledger.events()).storage)
+            settings = _with_storage(settings, ledger)
             said: dict[str, Any] = {} if work.patience is None else {"patience": work.patience}
             said |= {"target": work.target} if work.search else {}
             said["storage"] = study.storage_address(settings)
@@ -151,17 +151,25 @@ def run(settings: Settings, planned: Plan, work: Work, hooks: Hooks) -> Session:
     return Session(outcome, state, work.target, time.monotonic() - begun, champion, trouble)
 
 
-def _with_storage(settings: Settings, recorded: str | None) -> Settings:
+def _with_storage(settings: Settings, ledger: Ledger) -> Settings:
     """With the study's storage. A new one must open before the study is said to be there, and later runs look there.
+
+    It is told all of the study, whatever the old one knows.
 
     Raises:
         StorageError: It can't be opened.
     """
+    recorded = StudyState.of(ledger.events()).storage
     settings = study.at_its_storage(settings, recorded)
-    if settings.storage and study.storage_address(settings) != recorded:
-        from fmnist_sweep.views.optuna_open import storage_at
+    if study.storage_address(settings) != recorded:
+        if settings.storage:
+            from fmnist_sweep.views.optuna_open import storage_at
 
-        storage_at(settings.optuna)
+            storage_at(settings.optuna)
+        if recorded is not None:
+            from fmnist_sweep.views.optuna_storage import OptunaView
+
+            ledger.advance(OptunaView.name, 0)
     return settings
 
 

@@ -6,11 +6,11 @@ Which finalist leads is decided by validation.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from fmnist_sweep import arithmetic, verdicts
+from fmnist_sweep import arithmetic, lab, verdicts
 from fmnist_sweep.arch import fingerprint
 from fmnist_sweep.data import FASHION_MNIST
 from fmnist_sweep.errors import StudyError
@@ -19,6 +19,7 @@ from fmnist_sweep.state import JobRecord, StudyState
 from fmnist_sweep.stats import Correct
 from fmnist_sweep.verdicts import Claim, PairVerdict
 
+_CONVOLUTIONAL = ("lab-cnn1", "lab-cnn3", "lab-cnn3-bn-as-intended")
 _CLAIMED = (("lab-cnn1", "lab-mlp"), ("lab-cnn3", "lab-cnn1"), ("lab-cnn3-bn-as-intended", "lab-cnn3"))
 
 
@@ -75,6 +76,7 @@ class Findings:
         without_duplicates: ``pairs`` judged on the images that the training file has no copy of; None where it is not
             known which these are.
         labs: Finalists that are one of the lab's nets.
+        twins: By name of a net that has no results of its own, the one that is the same net.
     """
 
     standings: tuple[Standing, ...]
@@ -86,6 +88,7 @@ class Findings:
     sentence: str
     without_duplicates: tuple[PairVerdict, ...] | None = None
     labs: tuple[str, ...] = ()
+    twins: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def changed(self) -> tuple[tuple[PairVerdict, PairVerdict], ...]:
@@ -130,12 +133,13 @@ def judge(state: StudyState, nets: Sequence[Contender], seeds: Sequence[int]) ->
         standings=(*trials, *rivals),
         seeds=tuple(seeds),
         pairs=pairs,
-        claims=tuple(_elsewhere(claim, state) for claim in told),
+        claims=tuple(_elsewhere(claim, state, nets) for claim in told),
         openings=state.openings,
         leader=leader,
         sentence=_sentence(leader, [pair for pair in pairs if pair.a == leader], same),
         without_duplicates=None if apart is None else verdicts.compare_all(apart, family),
         labs=tuple(labs),
+        twins=same,
     )
 
 
@@ -155,12 +159,19 @@ def _family(trials: Sequence[str], rivals: Sequence[str], same: Mapping[str, str
     return family
 
 
-def _elsewhere(claim: Claim, state: StudyState) -> Claim:
-    """The lab's claims are about its own data: another set's figures are told, and decide nothing."""
+def _elsewhere(claim: Claim, state: StudyState, nets: Sequence[Contender]) -> Claim:
+    """The lab's claims are about its own data and protocol: what others come to is told, and decides nothing."""
     name = state.study.get("data_set", {}).get("name", FASHION_MNIST.name)
-    if name == FASHION_MNIST.name:
+    images = state.study.get("train_images", lab.TRAIN_IMAGES)
+    epochs = {net.train.epochs for net in nets if net.name in _CONVOLUTIONAL}
+    if name != FASHION_MNIST.name:
+        why = f"it is a claim about Fashion-MNIST; on {name}, {claim.why}"
+    elif images != lab.TRAIN_IMAGES or epochs - {lab.PROTOCOL.epochs}:
+        meant = f"{lab.PROTOCOL.epochs} epochs of {lab.TRAIN_IMAGES:,} images"
+        here = f"{' or '.join(map(str, sorted(epochs))) or 'no'} of {images:,}"
+        why = f"it is a claim about {meant}; here, after {here}, {claim.why}"
+    else:
         return claim
-    why = f"it is a claim about Fashion-MNIST; on {name}, {claim.why}"
     return replace(claim, verdict="not decided", why=why)
 
 
@@ -174,12 +185,15 @@ def runs(state: StudyState, findings: Findings) -> dict[str, JobRecord]:
 
 
 def _without_duplicates(state: StudyState, correct: Mapping[str, Correct]) -> dict[str, Correct] | None:
-    """``correct`` without the images that the training file holds too; None where these are not known, or all."""
+    """``correct`` without the images that the training file holds too.
+
+    None where these are not known, or leave fewer than two.
+    """
     if state.duplicates is None:
         return None
     kept = np.ones(next(iter(correct.values())).shape[1], dtype=bool)
     kept[state.duplicates["test"]] = False
-    return {name: hits[:, kept] for name, hits in correct.items()} if kept.any() else None
+    return {name: hits[:, kept] for name, hits in correct.items()} if kept.sum() > 1 else None
 
 
 def _by_validation(standing: Standing) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -25,6 +25,7 @@ Floats = NDArray[np.float64]
 EXACT_SEEDS = 20
 RANDOM_FLIPS = 20_000
 EXACT_DISCORDANT = 25
+NORMAL_95 = 1.959964  # the normal's 97.5 % quantile
 NORMAL_FREEDOM = 1e6  # from so many degrees of freedom on, t is the normal to six digits
 _CHUNK = 1_000
 _TIE = 1e-9  # what the same sum in another order may differ by, and more
@@ -135,8 +136,15 @@ def paired_bootstrap(a: Correct, b: Correct, *, draws: int = 10_000, level: floa
 
 
 def accuracy_interval(correct: Correct) -> Interval:
-    """Of one net's accuracy: its difference to a net that is never right; ``correct`` as in ``paired_bootstrap``."""
-    return paired_bootstrap(correct, np.zeros_like(correct))
+    """Of one net's accuracy: its difference to a net that is never right; ``correct`` as in ``paired_bootstrap``.
+
+    Where no run differs from another on any image, which says nothing of other images, it is ``wilson``'s.
+    """
+    found = paired_bootstrap(correct, np.zeros_like(correct))
+    if found.standard_error > 0:
+        return found
+    low, high = wilson(int(correct[0].sum()), correct.shape[1])
+    return replace(found, low=low, high=high)
 
 
 def two_way_p(interval: Interval) -> float:
@@ -147,6 +155,33 @@ def two_way_p(interval: Interval) -> float:
         return 1.0 if interval.estimate == 0 else 0.0
     t = abs(interval.estimate) / interval.standard_error
     return float(2 * special.stdtr(min(interval.degrees_of_freedom, NORMAL_FREEDOM), -t))
+
+
+def few_images_p(a: Correct, b: Correct) -> float:
+    """Exact sign test (``mcnemar``) of the images that one net's seeds get right more often than the other's.
+
+    For nets that differ on fewer than ``EXACT_DISCORDANT`` images, where a t of the mean promises too much; 0 for
+    others, which it says nothing of. Arrays as in ``paired_bootstrap``.
+    """
+    lead = a.sum(axis=0, dtype=np.int64) - b.sum(axis=0, dtype=np.int64)
+    found = mcnemar(lead > 0, lead < 0)
+    return found.p_value if found.form == "exact" else 0.0
+
+
+def wilson(hits: int, images: int) -> tuple[float, float]:
+    """The 95 % interval of a share (Wilson, Journal of the American Statistical Association 22, 1927)."""
+    share, weight = hits / images, NORMAL_95**2 / images
+    middle = (share + weight / 2) / (1 + weight)
+    half = NORMAL_95 * math.sqrt(share * (1 - share) / images + weight / (4 * images)) / (1 + weight)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def margin(share: float, images: int) -> float:
+    """Half the 95 % interval of a share of so many images, by the normal; of none or all of them, Wilson's whole."""
+    if 0 < share < 1:
+        return NORMAL_95 * math.sqrt(share * (1 - share) / images)
+    low, high = wilson(round(share * images), images)
+    return high - low
 
 
 def two_way(cells: NDArray[np.int8]) -> tuple[float, float]:

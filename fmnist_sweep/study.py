@@ -173,7 +173,7 @@ def read(settings: Settings, name: str) -> StudyState:
 def storage_address(settings: Settings) -> str:
     """Where Optuna's storage is, as the ledger has it: without a password, and "" for the one under home."""
     path = file_of(settings.optuna)
-    if path is not None and path.parent.resolve() == settings.home.path.resolve():
+    if path is not None and path.resolve() == file_of(settings.home.optuna_uri):
         return ""
     return masked(settings.optuna if path is None else at(settings.optuna, path.resolve()))
 

@@ -75,7 +75,7 @@ def counts(state: StudyState) -> dict[str, int]:
 def epochs_saved(state: StudyState) -> tuple[float, float]:
     """Epochs, and at each trial's own pace seconds, that pruned trials were not trained for."""
     epochs = seconds = 0.0
-    for job in state.trials("pruned"):
+    for job in (job for job in state.trials("pruned") if not job.same_as):
         left = job.train.epochs - job.epoch
         epochs += left
         if job.reports and job.epoch:

@@ -334,7 +334,8 @@ def fit(
             score_s=time.perf_counter() - begun - (now.train_s - before),
         )
         if not said.finite:
-            raise Diverged(f"the loss became {said.train_loss} in epoch {math.ceil(epoch)}")
+            name, loss = ("", said.train_loss) if not math.isfinite(said.train_loss) else ("validation ", said.val_loss)
+            raise Diverged(f"the {name}loss became {loss} in epoch {math.ceil(epoch)}")
         better = val_accuracy > now.best_val_accuracy and alone is None
         if better:
             now = replace(now, best_epoch=epoch, best_val_accuracy=val_accuracy)

@@ -5,7 +5,8 @@ The rule. A net is ``better`` where both hold:
 - ``p_value`` is below 0.05. It is the larger of two p-values, each adjusted over the whole family of pairs
   (an intersection-union test: Berger, Technometrics 24, 1982). ``p_flips``: would other seeds show it on
   these images? Exact sign flips over the seeds, by step-down (``stats.step_down_p``). ``p_two_way``: would it
-  hold for other images too? Student's t of the two-way standard error, by Holm. The first assumes no
+  hold for other images too? Student's t of the two-way standard error, by Holm; of nets that differ on a
+  handful of images alone, for which t is no match, at least ``stats.few_images_p``. The first assumes no
   distribution but takes the test images as given; the second is the other way round.
 - The 95 % interval of the pair (over seeds x images) does not hold 0, so that what is shown agrees.
 
@@ -56,7 +57,8 @@ class PairVerdict:
         images: Of the test set.
         superiority: Chance that a run of ``a`` beats one of ``b``, ties counted half.
         mcnemar: All seeds pooled; its p-value is too small, as every image counts once for each seed.
-        minimum_detectable_difference: What so many seeds show 4 times in 5; None where they can show nothing.
+        minimum_detectable_difference: What so many seeds show 4 times in 5; None where they can show nothing, or where
+            no run differs from another, which leaves nothing to reckon it from.
     """
 
     a: str
@@ -107,8 +109,10 @@ class PairVerdict:
     def reach(self) -> str:
         """What so many seeds could have shown, as part of a sentence."""
         smallest = self.minimum_detectable_difference
-        if smallest is None:
+        if smallest is None and stats.smallest_p(self.seeds) > LEVEL:
             return f"{self.seeds} seeds can't show any difference at the 5 % level"
+        if smallest is None:
+            return f"no run differs from another, so what {self.seeds} seeds would show can't be told"
         return f"{self.seeds} seeds would show {100 * smallest:.2f} points 4 times in 5"
 
 
@@ -160,7 +164,9 @@ def compare_all(
         return ()
     intervals = [stats.paired_bootstrap(nets[a], nets[b], draws=draws, level=1 - LEVEL, seed=seed) for a, b in pairs]
     differences = np.stack([stats.accuracy(nets[a]) - stats.accuracy(nets[b]) for a, b in pairs], axis=1)
-    p_values = _p_values(differences, intervals, seed)
+    few = [stats.few_images_p(nets[a], nets[b]) for a, b in pairs]
+    two_way = [max(stats.two_way_p(interval), least) for interval, least in zip(intervals, few, strict=True)]
+    p_values = _p_values(differences, two_way, seed)
     return tuple(
         _verdict(names, nets[names[0]], nets[names[1]], interval, p)
         for names, interval, p in zip(pairs, intervals, p_values, strict=True)
@@ -178,12 +184,13 @@ class _PValues:
     family: int
 
 
-def _p_values(differences: stats.Floats, intervals: Sequence[Interval], seed: int) -> list[_PValues]:
-    """One for each pair; ``differences`` has shape (seeds, pairs)."""
+def _p_values(differences: stats.Floats, two_way: Sequence[float], seed: int) -> list[_PValues]:
+    """One for each pair; ``differences`` has shape (seeds, pairs), ``two_way`` is not adjusted yet."""
     flips = stats.step_down_p(differences, seed=seed)
-    two_way = stats.holm([stats.two_way_p(interval) for interval in intervals])
     raw = [stats.sign_flip_p(column, seed=seed) for column in differences.T]
-    return [_PValues(*values, len(raw)) for values in zip(flips, two_way, raw, stats.holm(raw), strict=True)]
+    return [
+        _PValues(*values, len(raw)) for values in zip(flips, stats.holm(two_way), raw, stats.holm(raw), strict=True)
+    ]
 
 
 def _verdict(names: tuple[str, str], a: Correct, b: Correct, interval: Interval, p: _PValues) -> PairVerdict:
@@ -209,7 +216,7 @@ def _verdict(names: tuple[str, str], a: Correct, b: Correct, interval: Interval,
         images=images,
         superiority=stats.probability_of_superiority(stats.accuracy(a), stats.accuracy(b)),
         mcnemar=stats.mcnemar(a, b),
-        minimum_detectable_difference=smallest if math.isfinite(smallest) else None,
+        minimum_detectable_difference=smallest if math.isfinite(smallest) and sd > 0 else None,
     )
 
 
@@ -237,13 +244,15 @@ def _convolution(pair: PairVerdict | None, epochs: Mapping[str, float]) -> Claim
     claim = "the convolutional net beats the fully connected one by almost 4 points, in a tenth of the epochs"
     if pair is None:
         return Claim(claim, "not decided", "lab-cnn1 and lab-mlp were not compared.")
-    low, high = ALMOST_FOUR
-    size = "compatible with" if pair.ci_low <= high and pair.ci_high >= low else "not compatible with"
+    (low, high), verdict = ALMOST_FOUR, _direction(pair)
+    size = "less than" if pair.ci_high < low else "more than" if pair.ci_low > high else "compatible with"
+    if verdict == "supported" and size != "compatible with":
+        verdict = "refuted"
     few, many = epochs[pair.a], epochs[pair.b]
     budget = f"after {few:g} epochs against {many:g}" + ("" if few * 10 <= many else ", more than a tenth")
     return Claim(
         claim,
-        _direction(pair),
+        verdict,
         f"{_told(pair)}, which is {size} almost 4 points ({100 * low:g} to {100 * high:g}), {budget}; "
         f"lab-mlp is a reconstruction, as the lab does not show its net{_reach(pair)}.",
     )

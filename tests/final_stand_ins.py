@@ -31,7 +31,7 @@ BEST_SEED = 5
 
 
 def variants() -> list[Variant]:
-    return lab.variants(input_shape=stand_ins.SHAPE, classes=stand_ins.CLASSES, epochs=2)
+    return lab.variants(input_shape=stand_ins.SHAPE, classes=stand_ins.CLASSES)
 
 
 def searched(folder: Path) -> Ledger:

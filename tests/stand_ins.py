@@ -146,6 +146,11 @@ def killing_itself(job: TrialJob, report: ReportTo) -> TrialResult:
     return _train(job, report, die_once)
 
 
+def always_killing_itself(job: TrialJob, report: ReportTo) -> TrialResult:
+    """Every attempt is ended by SIGKILL before its first report; for processes of their own alone."""
+    return _train(job, report, lambda _: os.kill(os.getpid(), signal.SIGKILL))
+
+
 def noting_cores(job: TrialJob, report: ReportTo) -> TrialResult:
     """Writes the numbers of the cores it may use into its folder."""
     durable.write(job.folder / "cores", " ".join(map(str, sorted(os.sched_getaffinity(0)))).encode())

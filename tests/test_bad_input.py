@@ -136,7 +136,7 @@ def test_a_tracking_uri_where_nothing_listens(cli: Cli) -> None:
 
 
 def test_an_unknown_kind_of_tracking_uri(cli: Cli) -> None:
-    assert "valid: http://" in error_line(refused(cli, 1, "run", "--tracking-uri", "ftp://server/x"))
+    assert "valid: http://" in error_line(refused(cli, 2, "run", "--tracking-uri", "ftp://server/x"))
 
 
 def test_a_password_in_an_address_is_never_shown(cli: Cli) -> None:

@@ -15,9 +15,12 @@ from fmnist_sweep.ledger import Ledger
 from fmnist_sweep.publish import Title
 from fmnist_sweep.standings import Findings
 from fmnist_sweep.state import StudyState
+from fmnist_sweep.views.registry import DataMark
 from tests import stand_ins
 from tests.final_stand_ins import BEST_SEED, end, finish, judged, searched, variants
 from tests.strategies import CALM
+
+DATA = DataMark("digits", "f")
 
 
 def test_a_finalist_that_beats_all_of_the_labs_nets_is_champion(tmp_path: Path) -> None:
@@ -126,7 +129,7 @@ def test_where_it_cannot_be_told_whose_the_alias_is_it_stays(monkeypatch: pytest
 
     monkeypatch.setattr(publish, "connect", lambda _: Away())
     with pytest.raises(TimeoutError):
-        publish.crown("http://away", None, "", Title("ours", "search", 0.9, "because"))  # type: ignore[arg-type]
+        publish.crown("http://away", None, "", Title("ours", "search", 0.9, "because", DATA))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -144,19 +147,19 @@ def test_where_it_cannot_be_told_whose_the_alias_is_it_stays(monkeypatch: pytest
 def test_a_champion_of_finals_outranks_one_of_a_search(
     holder: dict[str, str], judged: Any, accuracy: float, stays: bool
 ) -> None:
-    assert publish.outranks(holder, Title("ours", judged, accuracy, "because")) is stays
+    assert publish.outranks(holder, Title("ours", judged, accuracy, "because", DATA)) is stays
 
 
 def test_before_the_first_comparison_the_searchs_best_is_the_heir(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.db")
-    ledger.append("study", name="study", seed=0, id="mine")
+    ledger.append("study", name="study", seed=0, id="mine", data_set={"name": "digits", "fingerprint": "f"})
     assert publish.heir(StudyState.of(ledger.events())) is None
     for number, proposal in enumerate(stand_ins.proposals()[:2]):
         ledger.append("asked", f"trial-{number:04d}", 0, **stand_ins.asked(number, proposal))
         end(ledger, f"trial-{number:04d}", 0.8 + 0.01 * number)
     found = publish.heir(StudyState.of(ledger.events()))
-    assert found == ("trial-0001", Title("mine", "search", 0.81, "validation accuracy 0.8100, one seed"))
+    assert found == ("trial-0001", Title("mine", "search", 0.81, "validation accuracy 0.8100, one seed", DATA))
     won = {"name": "lab-cnn1", "seed": 2, "job": "final-lab-cnn1-seed2", "val_accuracy": 0.7, "why": "because"}
     ledger.append("compared", "", 9, contenders=[], seeds=[1, 2], champion=won)
     found = publish.heir(StudyState.of(ledger.events()))
-    assert found == ("final-lab-cnn1-seed2", Title("mine", "finals", 0.7, "because"))
+    assert found == ("final-lab-cnn1-seed2", Title("mine", "finals", 0.7, "because", DATA))

@@ -6,12 +6,14 @@ import io
 import json
 import os
 import sqlite3
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import optuna
 import pytest
@@ -21,7 +23,8 @@ from fmnist_sweep import ledger as ledger_module
 from fmnist_sweep.commands import doctor as command
 from fmnist_sweep.data import DataSource
 from fmnist_sweep.doctor import Visit, files, records, visit, visit_home
-from fmnist_sweep.doctor.look import Look
+from fmnist_sweep.doctor.findings import Finding
+from fmnist_sweep.doctor.look import Look, look
 from fmnist_sweep.ledger import Ledger
 from tests.conftest import Cli, Study
 from tests.doctor_damage import (
@@ -309,6 +312,48 @@ def test_people_read_what_was_found_and_what_to_type_and_programs_the_same(
     assert {"kind": "zombie", "fixed": True}.items() <= finding.items()
     assert "1 finding, all mended." in said.getvalue()
     assert f"were compared, of study {NAME}." in " ".join(said.getvalue().split())
+
+
+def test_what_the_last_look_can_not_read_is_not_said_to_be_mended(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, looks = sys.modules["fmnist_sweep.doctor.visit"], list[Look]()
+
+    def fading(*args: Any, **options: Any) -> Look:
+        looks.append(look(*args, **options))
+        if len(looks) > 1:
+            looks[-1].findings, looks[-1].mlflow = [Finding("unreachable", "MLflow is away")], None
+        return looks[-1]
+
+    patient.client.update_run(patient.best.run_id, status="RUNNING")
+    monkeypatch.setattr(module, "look", fading)
+    zombie, away = patient.mend().checked
+    assert (zombie.finding.kind, zombie.fixed, zombie.why_not) == ("zombie", False, "it could not be looked at again")
+    assert (away.finding.kind, away.fixed) == ("unreachable", False)
+
+
+def test_a_run_that_could_not_be_deleted_is_replaced_the_next_time(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise ConnectionError("away")
+
+    patient.sql("UPDATE params SET value = 'altered' WHERE run_uuid = ? AND key = 'depth'", patient.best.run_id)
+    monkeypatch.setattr(type(patient.client), "delete_run", refuse)
+    assert [it.fixed for it in patient.mend().checked if it.finding.kind == "params"] == [False]
+    monkeypatch.undo()
+    assert all(it.fixed for it in patient.mend().checked)
+    assert patient.look().checked == ()
+
+
+def test_one_model_that_brings_nothing_back_keeps_no_other_from_being_brought_back(patient: Patient) -> None:
+    first, second = [job for job in patient.state.jobs.values() if job.kept][:2]
+    archive = next((patient.home.artifacts).rglob(f"{first.model_uri.removeprefix('models:/')}/**/model.keras"))
+    archive.write_bytes(bytes(archive.stat().st_size))
+    for job in (first, second):
+        patient.folder.weights(job.key).unlink()
+    patient.mend()
+    assert [patient.folder.weights(job.key).exists() for job in (first, second)] == [False, True]
 
 
 def test_what_could_not_be_read_is_not_said_to_have_been_compared(patient: Patient) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fmnist_sweep import arithmetic, config, running
+from fmnist_sweep import arithmetic, config, jobs, running
 from fmnist_sweep.errors import DataError, FatalError
+from fmnist_sweep.executors.base import Happening
 from fmnist_sweep.executors.inline import InlineExecutor
 from fmnist_sweep.executors.local import LocalExecutor
 from fmnist_sweep.proposers import Task
@@ -38,7 +39,7 @@ def test_images_that_are_gone_end_the_run_and_no_trial(place: Place) -> None:
 
 
 def test_the_same_error_again_and_again_ends_the_sweep(place: Place) -> None:
-    with pytest.raises(FatalError, match=r"3 jobs in a row failed.*ValueError: no such layer; the traceback is in"):
+    with pytest.raises(FatalError, match=r"3 jobs in a row failed.*ValueError: no such layer; what they printed is in"):
         place.drive(10, stand_ins.raising)
     assert len(place.state.trials("failed")) == 3
 
@@ -117,6 +118,54 @@ def test_a_worker_that_dies_is_started_again_from_its_checkpoint(place: Place) -
     assert [event.job for event in place.ledger.events() if event.kind == "died"] == ["trial-0000", "trial-0001"]
     for trial in place.state.trials():
         assert [report.place for report in trial.reports] == list(range(len(trial.reports)))
+
+
+def test_workers_that_all_die_end_the_sweep_and_not_every_trial(place: Place) -> None:
+    executor = LocalExecutor(1, log=place.folder.log, run=stand_ins.always_killing_itself, preload=())
+    try:
+        with pytest.raises(
+            FatalError, match=r"3 jobs in a row failed, the last \(trial-0002\) with the worker was ended"
+        ):
+            place.driver(executor).run(10)
+    finally:
+        executor.close()
+    assert len(place.state.trials("failed")) == 3
+
+
+class LostCluster(InlineExecutor):
+    """Its cluster goes away while jobs run."""
+
+    def happenings(self, timeout_s: float) -> list[Happening]:  # noqa: ARG002
+        raise FatalError("the cluster is gone")
+
+
+def test_what_runs_where_an_executor_gives_up_is_paused(place: Place) -> None:
+    with pytest.raises(FatalError, match="the cluster is gone"):
+        place.driver(LostCluster(stand_ins.quick)).run(3)
+    begun = [job for job in place.state.unfinished() if job.state == "running"]
+    assert begun
+    assert all(job.paused for job in begun)
+
+
+def test_of_the_trials_that_are_set_aside_the_best_keep_their_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "_MOST_CHECKPOINTS", 2)
+    for folder in ("one", "whole"):
+        (tmp_path / folder).mkdir()
+    place, whole = Place(tmp_path / "one", stand_ins.task()), Place(tmp_path / "whole", stand_ins.task())
+    assert place.drive(12, stop_after=9) == "interrupted"
+    held = sorted(place.state.trials("held"), key=lambda job: -job.reports[-1].standing)
+    assert len(held) > 2
+    kept = [job.key for job in held if place.folder.checkpoint(job.key).exists()]
+    assert kept == [job.key for job in held[:2]]
+    assert place.drive(12) == "done"  # and whoever goes on without one comes to the same
+    monkeypatch.undo()
+    whole.drive(12, stop_after=9)
+    whole.drive(12)
+    assert [(job.key, job.state, job.reports) for job in place.state.trials()] == [
+        (job.key, job.state, job.reports) for job in whole.state.trials()
+    ]
 
 
 def test_a_worker_that_hangs_again_and_again_fails_its_trial(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

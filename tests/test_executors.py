@@ -18,7 +18,8 @@ from benchmarks.nodes import Nodes
 from fmnist_sweep import durable
 from fmnist_sweep.executors import Died, Executor, Failed, Finished, Happening, Reported, Started
 from fmnist_sweep.executors.inline import InlineExecutor
-from fmnist_sweep.executors.local import LocalExecutor, call, usable_cores
+from fmnist_sweep.executors.limits import usable_cores
+from fmnist_sweep.executors.local import LocalExecutor, call
 from fmnist_sweep.executors.ray import RayExecutor
 from fmnist_sweep.trial import RunTrial
 from tests import stand_ins

@@ -18,7 +18,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
 
 from fmnist_sweep import data as datasets
 from fmnist_sweep.arch import ArchSpec, BatchNorm, BlockSpec, Head, Pooling
@@ -136,8 +136,10 @@ for script in scripts:
 
 
 def test_the_examples_work_without_this_package(exported: Exported, finished: Study, tmp_path: Path) -> None:
-    picture = tmp_path / "one.png"
-    Image.fromarray(exported.images[0, :, :, 0]).save(picture)
+    picture, grey, turned = tmp_path / "one.png", exported.images[0, :, :, 0], Image.Exif()
+    half_there = np.where(np.arange(28) < 20, 255, 100).astype(np.uint8) * np.ones((28, 1), np.uint8)
+    turned[ExifTags.Base.Orientation] = 6
+    Image.fromarray(np.stack([grey, grey, grey, half_there], axis=-1)).save(picture, exif=turned)
     names = [f"example_{name.replace('-', '_')}.py" for name in FORMATS]
     assert sorted(path.name for path in exported.folder.glob("example_*.py")) == sorted(names)
     done = subprocess.run(

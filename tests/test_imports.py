@@ -23,13 +23,13 @@ LAYERS = {
     "files and state": "durable sqlite_birth wal fetch data.arrays data.imageset data.source "
     "data.fashion_mnist data.prepared data home settings ledger trial state pruning estimate deadline",
     "training": "fused model augment train precision testing",
-    "executors": "executors.base executors executors.worker executors.inline executors.kernel executors.gpu "
-    "executors.local executors.preload executors.ray_keeper executors.ray_cluster executors.ray_nodes "
+    "executors": "executors.base executors executors.worker executors.inline executors.kernel executors.limits "
+    "executors.gpu executors.local executors.preload executors.ray_keeper executors.ray_cluster executors.ray_nodes "
     "executors.ray_data executors.ray_slot executors.ray",
     "proposers": "curve_model proposers.base proposers.features proposers.draws proposers.curves proposers.grid "
     "proposers.optuna proposers.keras_tuner proposers.make proposers",
     "views": "views.mirror views views.optuna_open views.optuna_claim views.optuna_storage "
-    "views.mlflow_moved views.mlflow_client views.shown views.pages views.mlflow_runs "
+    "views.mlflow_moved views.mlflow_client views.registry views.shown views.pages views.mlflow_runs "
     "views.seen views.mlflow_seen views.optuna_seen views.tensorboard",
     "a study": "pasts running twins jobs ending driver provenance study aside "
     "exporting.base exporting.keras exporting.saved_model exporting.onnx exporting.litert exporting.formats "

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -218,6 +219,26 @@ def test_a_model_learns_and_random_draws_do_not(engine: str, learns: bool) -> No
     made.go_on(8)
     good, bad = ([ended(earlier.proposal, sign * worth(earlier.proposal)) for earlier in made.past] for sign in (1, -1))
     assert (answer(engine, wanted, good) != answer(engine, wanted, bad)) == learns
+
+
+def test_a_process_is_told_of_so_many_at_most_and_of_all_that_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its time grows with their cube, and the driver waits for it."""
+    from fmnist_sweep.proposers import keras_tuner
+
+    wanted, told = wide("random"), list[int]()
+    made, populate = Sweeping(make("random", wanted)), keras_tuner.BayesianProposer._populate
+    made.go_on(30)
+    past = [ended(earlier.proposal, worth(earlier.proposal)) for earlier in made.past]
+    past[3] = replace(past[3], standing="running", value=None, scores=())
+
+    def noting(self: Any, oracle: Any, trial_id: str) -> Any:
+        told.append(len(oracle.trials))
+        return populate(self, oracle, trial_id)
+
+    monkeypatch.setattr(keras_tuner, "_TOLD", 12)
+    monkeypatch.setattr(keras_tuner.BayesianProposer, "_populate", noting)
+    assert answer("bayesian", wanted, past).fingerprint not in {earlier.proposal.fingerprint for earlier in past}
+    assert told == [13]
 
 
 def test_a_process_goes_where_it_is_good() -> None:

@@ -58,5 +58,5 @@ def test_a_store_that_is_named_from_where_one_stands_is_recorded_in_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert address("sqlite:///t.db?timeout=3", tmp_path / "home") == f"sqlite:///{tmp_path / 't.db'}?timeout=3"
-    assert address("sqlite:///home/mlflow.db", tmp_path / "home") == ""
+    assert address("sqlite:///t.db?timeout=3", Home(tmp_path / "home")) == f"sqlite:///{tmp_path / 't.db'}?timeout=3"
+    assert address("sqlite:///home/mlflow.db", Home(tmp_path / "home")) == ""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from fmnist_sweep.errors import TrackingError
+from fmnist_sweep.home import Home
 from fmnist_sweep.ledger import Ledger
 from fmnist_sweep.state import StudyState
 from fmnist_sweep.views import shown
@@ -153,6 +154,24 @@ def test_a_run_that_a_user_deletes_is_back_with_the_next_thing_to_show(
     check(ledger, uri)
 
 
+@pytest.mark.parametrize("which", ["the trial's", "the study's"])
+def test_a_run_that_is_gone_for_good_is_made_anew_with_all_that_was_shown(
+    ledger: Ledger, uri: str, tmp_path: Path, which: str
+) -> None:
+    """As where MLflow was restored from an older backup, or cleaned by ``mlflow gc``."""
+    *before, last = ledger.events()
+    view = view_of(ledger, uri, tmp_path)
+    replay(view, before, {"", KEY})
+    lost = runs(ledger, uri)[KEY if which == "the trial's" else shown.STUDY_RUN].info.run_id
+    view._client._tracking_client.store._hard_delete_run(lost)
+    state, summary = StudyState.of([*before, last]), ledger.append("summary", "", 0, markdown="one trial")
+    assert summary is not None
+    for event in (last, summary):
+        view.take(event, state)
+    assert lost not in {run.info.run_id for run in runs(ledger, uri).values()}
+    check(ledger, uri)
+
+
 def test_everything_told_twice_changes_nothing(ledger: Ledger, uri: str, tmp_path: Path) -> None:
     for _ in range(2):
         view = view_of(ledger, uri, tmp_path)
@@ -164,8 +183,10 @@ def test_everything_told_twice_changes_nothing(ledger: Ledger, uri: str, tmp_pat
 def test_the_ledger_has_where_it_was_shown_but_not_where_home_is(ledger: Ledger, uri: str, tmp_path: Path) -> None:
     view_of(ledger, uri, tmp_path)
     assert StudyState.of(ledger.events()).views["tracking_uri"] == ""
-    assert address(uri, tmp_path / "elsewhere") == uri
-    assert address("http://me:canary@host:5000", tmp_path) == "http://me:***@host:5000"
+    assert address(uri, Home(tmp_path / "elsewhere")) == uri
+    assert address("http://me:canary@host:5000", Home(tmp_path)) == "http://me:***@host:5000"
+    other = f"sqlite:///{tmp_path / 'other.db'}"  # in the home folder, and not its store
+    assert address(other, Home(tmp_path)) == other
 
 
 @pytest.mark.parametrize("there", [True, False])

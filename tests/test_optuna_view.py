@@ -10,9 +10,12 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
-from fmnist_sweep.errors import StorageError
+from fmnist_sweep import session
+from fmnist_sweep.errors import StorageError, UsageError
+from fmnist_sweep.home import Home
 from fmnist_sweep.ledger import Ledger
 from fmnist_sweep.proposers import Proposal
+from fmnist_sweep.settings import Settings
 from fmnist_sweep.state import StudyState
 from fmnist_sweep.trial import Report, TrialResult
 from fmnist_sweep.views.optuna_storage import OptunaView, move_aside
@@ -89,6 +92,16 @@ def test_everything_told_twice_changes_nothing(ledger: Ledger, uri: str) -> None
     assert feed(ledger, uri) == feed(ledger, uri)
 
 
+def test_a_storage_that_was_lost_is_told_all_of_it_again(ledger: Ledger, uri: str) -> None:
+    before = feed(ledger, uri)
+    optuna.delete_study(study_name="mine", storage=uri)
+    OptunaView(uri, "mine").open(ledger.events())
+    after = optuna.load_study(study_name="mine", storage=uri).trials
+    assert [(it.number, it.params, it.state, it.value) for it in after] == [
+        (it.number, it.params, it.state, it.value) for it in before
+    ]
+
+
 def test_a_trial_that_ends_in_a_later_run(ledger: Ledger, uri: str) -> None:
     feed(ledger, uri)
     last = proposals()[3]
@@ -153,12 +166,12 @@ def test_a_study_of_somebody_else_is_not_moved(ledger: Ledger, uri: str) -> None
 
 @pytest.mark.parametrize("uri", ["nosuch://me:canary@host/db", "mysql+nosuch://me:canary@host/db", "//me:canary@host"])
 def test_a_storage_that_can_not_be_used_is_named_without_its_password(ledger: Ledger, uri: str) -> None:
-    with pytest.raises(StorageError, match="--storage") as caught:
+    with pytest.raises(UsageError, match=r"--storage.*valid: sqlite:///FILE, postgresql://") as caught:
         OptunaView(uri, "mine").open(ledger.events())
     assert "canary" not in str(caught.value)
     assert caught.value.__cause__ is None
     assert "\n" not in str(caught.value)
-    with pytest.raises(StorageError, match="--storage") as caught:
+    with pytest.raises(UsageError, match="--storage") as caught:
         move_aside(uri, "mine", "old")
     assert "canary" not in str(caught.value)
 
@@ -168,3 +181,15 @@ def test_a_view_must_be_opened_first(ledger: Ledger, uri: str) -> None:
     asking = next(event for event in ledger.events() if event.kind == "asked")
     with pytest.raises(StorageError, match="not open"):
         view.take(asking, state)
+
+
+def test_a_study_that_goes_on_with_another_storage_shows_all_of_itself_there(ledger: Ledger, tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.create()
+    ledger.append("session", "", 1, storage="")
+    ledger.advance(OptunaView.name, ledger.last())
+    session._with_storage(Settings(home), ledger)
+    assert ledger.cursor(OptunaView.name) == ledger.last()
+    other = Settings(home, storage=f"sqlite:///{home.path / 'other.db'}")  # in the home folder, and not its own
+    session._with_storage(other, ledger)
+    assert ledger.cursor(OptunaView.name) == 0

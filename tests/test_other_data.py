@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from fmnist_sweep import config, data, lab
 from fmnist_sweep.arch import ArchSpec
@@ -122,6 +123,12 @@ def test_every_image_is_in_one_part_and_each_class_gives_its_share(
 
 
 # Mistakes
+
+
+@pytest.mark.parametrize("file", ["fashion-mnist.npz", "Fashion-MNIST.v2.npz"])
+def test_a_set_of_ones_own_may_not_pass_for_the_built_in_one(tmp_path: Path, file: str) -> None:
+    with pytest.raises(ValidationError, match=r"without a name it is that of train.*is built in; valid: another name"):
+        section(tmp_path / file)
 
 
 def bad_files(folder: Path) -> dict[str, Callable[[], DataSection]]:

@@ -74,3 +74,11 @@ def test_values_from_0_to_1_are_not_taken_for_black_pictures(tmp_path: Path, top
     else:
         with pytest.raises(DataError, match=f"holds values from 0.0 to {top}; valid: 0 to 255, so times 255"):
             read(tmp_path / "scaled.npy")
+
+
+def test_an_array_with_an_endless_header_is_refused_in_one_line(tmp_path: Path) -> None:
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (1, 28, 28), }".ljust(20_000) + b"\n"
+    (tmp_path / "odd.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(784))
+    with pytest.raises(DataError, match=r"no \.npy array that can be read") as caught:
+        predict._array(tmp_path / "odd.npy")
+    assert "\n" not in str(caught.value)

@@ -11,11 +11,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from fmnist_sweep import durable
 from fmnist_sweep.errors import FatalError
-from fmnist_sweep.executors import ray_data, ray_nodes
+from fmnist_sweep.executors import ray_data, ray_nodes, ray_slot
+from fmnist_sweep.executors.base import Finished, Reported
 from fmnist_sweep.executors.local import WORKER_BYTES
 from fmnist_sweep.executors.ray_data import Shipment
 from fmnist_sweep.executors.ray_nodes import Node, Place
+from fmnist_sweep.executors.ray_slot import Slot
+from fmnist_sweep.trial import ReportTo, TrialJob, TrialResult
 from tests import stand_ins
 
 # --- slots, as pure functions
@@ -79,6 +83,35 @@ def test_only_nodes_that_are_up_count_and_a_shared_machine_is_known() -> None:
         Node("3", "10.0.0.2", 2, 0, 0.0, False),
         Node("4", "10.0.0.2", 0, 0, 0.0, False),
     ]
+
+
+# --- a job's files on their way back
+
+
+def telling_again(job: TrialJob, report: ReportTo) -> TrialResult:
+    """Goes on from a checkpoint as a training does: tells earlier reports once more, then one of its own."""
+    first, second, third = stand_ins.reports_of(job.arch, job.train, (0.5, 1.0, 2.0))
+    report(first)
+    report(second)
+    durable.write_sealed(job.checkpoint, b"newer")
+    report(third)
+    return stand_ins.result_of(job)
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_a_checkpoint_travels_once_and_not_with_each_report_that_is_told_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_slot, "_hide_main", lambda: None)
+    slot = Slot(Place(Node("1", "a", 2, 0, 1e12, False), 0, 0.0), telling_again, (), lambda held: held)
+    job = stand_ins.job(tmp_path)
+    sent = ray_data.shipment(job.data, lambda content: content)
+    said = [slot.begin(1, job, sent, ray_data.raw(b"older"))]
+    while not any(isinstance(it, Finished) for one in said for it in one.happenings):
+        said.append(slot.go_on(1) if said[-1].happenings else slot.listen(1))
+    told = [one.checkpoint for one in said if any(isinstance(it, Reported) for it in one.happenings)]
+    assert [None if it is None else it.tobytes() for it in told] == [None, None, b"newer"]
+    slot.stop(1)
 
 
 # --- the images on their way

@@ -244,3 +244,10 @@ def test_classes_that_are_called_by_numbers_are_names_all_the_same() -> None:
     found = Confusion("trial-1", 6, ("2", "5", "20"), ((0.9, 0.1, 0.0), (0.2, 0.8, 0.0), (0.0, 0.1, 0.9)), ())
     layout = final_charts.confusion(found).to_dict()["layout"]
     assert (layout["xaxis"]["type"], layout["yaxis"]["type"], layout["xaxis"]["dtick"]) == ("category", "category", 1)
+
+
+def test_twins_of_the_finals_are_told_where_no_search_trained_the_lab() -> None:
+    story = Story().begin().search(8)
+    findings = story.compare(1, 6)
+    facts = gather(story.state, findings)
+    assert facts.twins == ("lab-cnn3-bn-as-written is lab-cnn3, the same net",)

@@ -264,6 +264,7 @@ def no_login(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         ("http://anna:s3cret@host:5000/x", "http://host:5000/x", ("anna", "s3cret")),
         ("https://anna:p%40ss:w@host", "https://host", ("anna", "p@ss:w")),
         ("http://anna:a@b@host", "http://host", ("anna", "a@b")),
+        ("http://anna@host", "http://host", ("anna", "the environment's")),
         ("http://host:5000", "http://host:5000", None),
         ("postgresql://anna:s3cret@host/db", "postgresql://anna:s3cret@host/db", None),
         ("sqlite:////x/mlflow.db", "sqlite:////x/mlflow.db", None),
@@ -274,6 +275,8 @@ def test_a_servers_password_goes_where_mlflow_looks_for_it_and_nowhere_else(
     no_login: pytest.MonkeyPatch, uri: str, clean: str, login: tuple[str, str] | None
 ) -> None:
     no_login.setenv("MLFLOW_TRACKING_URI", uri)
+    if login and login[1] == "the environment's":
+        no_login.setenv(PASSWORD, login[1])
     assert entrusted(uri) == clean
     assert credentials() == login
     assert os.environ["MLFLOW_TRACKING_URI"] == clean

@@ -183,8 +183,10 @@ def test_claims_whose_nets_were_not_compared_are_not_decided() -> None:
     ("verdict", "low", "high", "outcome", "says"),
     [
         ("better", 3.2, 4.1, "supported", ", which is compatible with almost 4 points (3.5 to 4)"),
-        ("better", 2.0, 2.6, "supported", "+2.30 points (95 % interval +2.00 to +2.60"),
-        ("better", 2.0, 2.6, "supported", "not compatible with almost 4 points"),
+        ("better", 2.0, 2.6, "refuted", "+2.30 points (95 % interval +2.00 to +2.60"),
+        ("better", 2.0, 2.6, "refuted", "which is less than almost 4 points (3.5 to 4)"),
+        ("better", 4.1, 4.9, "refuted", "which is more than almost 4 points"),
+        ("better", 3.4, 4.9, "supported", "which is compatible with almost 4 points"),
         ("better", 3.2, 4.1, "supported", "after 5 epochs against 50;"),
         ("worse", -2.6, -2.0, "refuted", "lab-cnn1 is worse than lab-mlp"),
         ("not distinguishable", -0.5, 0.5, "not decided", "6 seeds would show"),

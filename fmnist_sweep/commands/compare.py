@@ -249,6 +249,9 @@ def _without_duplicates(findings: Findings, state: StudyState) -> Iterator[str]:
     )
     if not images:
         return
+    if findings.without_duplicates is None:
+        yield "Too few test images are left without them to judge anything by."
+        return
     means = [
         f"{it.contender.name} {100 * it.accuracy_without_duplicates:.2f}"
         for it in findings.standings

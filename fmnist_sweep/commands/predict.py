@@ -13,7 +13,7 @@ from rich.table import Table
 
 from fmnist_sweep import exporting
 from fmnist_sweep.data import read_idx
-from fmnist_sweep.errors import DataError, UsageError
+from fmnist_sweep.errors import DataError, UsageError, first_line
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 _SHOWN = 20
@@ -79,7 +79,7 @@ def _picture(path: Path, shape: tuple[int, int, int], ground: int) -> NDArray[An
                 fitting = fitting.resize((width, height), Image.Resampling.LANCZOS)
             return np.asarray(fitting)[np.newaxis]
     except (Image.DecompressionBombError, OSError, ValueError, SyntaxError, EOFError) as error:
-        raise DataError(f"{path}: no image that can be read ({error})") from None
+        raise DataError(f"{path}: no image that can be read ({first_line(error)})") from None
 
 
 def _upright(picture: Any) -> Any:
@@ -97,7 +97,7 @@ def _array(path: Path) -> NDArray[Any]:
     try:
         loaded = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"{path}: no .npy array that can be read ({error})") from None
+        raise DataError(f"{path}: no .npy array that can be read ({first_line(error)})") from None
     if not isinstance(loaded, np.ndarray) or loaded.dtype.kind not in "uif":
         raise DataError(f"{path}: holds {getattr(loaded, 'dtype', 'no array')}; valid: numbers from 0 to 255")
     if loaded.size and (not np.isfinite(loaded).all() or loaded.min() < 0 or loaded.max() > 255):

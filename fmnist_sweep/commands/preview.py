@@ -66,6 +66,7 @@ def _following(settings: Settings, target: int) -> str:
         "--seed": settings.seed,
         "--epochs": settings.epochs,
         "--train-images": settings.train_images,
+        "--workers": settings.workers or "",
     }
     options = [f"{option} {shlex.quote(str(value))}" for option, value in given.items() if value not in ("", None)]
     return " ".join([f"{closing.PROGRAM} run{closing.at_home(settings)}", *options, f"--trials {target}"])

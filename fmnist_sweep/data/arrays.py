@@ -19,7 +19,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fmnist_sweep.errors import DataError
+from fmnist_sweep.errors import DataError, first_line
 
 Bytes = NDArray[np.uint8]
 
@@ -80,7 +80,7 @@ def _idx(path: Path) -> Iterator[IO[bytes]]:
             with gzip.open(raw) as file:
                 yield file  # type: ignore[misc]
     except (ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path} is no good IDX file: {error}") from error
+        raise DataError(f"{path} is no good IDX file: {first_line(error)}") from error
     except OSError as error:
         raise DataError(f"{path} can't be read: {error.strerror or error}") from error
 
@@ -132,7 +132,7 @@ def _npz(path: Path) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(path) as archive:
             yield archive
     except (ValueError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError) as error:
-        raise DataError(f"{path} is no good .npz file: {error}") from error
+        raise DataError(f"{path} is no good .npz file: {first_line(error)}") from error
     except OSError as error:
         raise DataError(f"{path} can't be read: {error.strerror or error}") from error
 

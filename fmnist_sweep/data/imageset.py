@@ -167,7 +167,7 @@ def find(section: DataSection, data_dir: Path | None = None) -> ImageSet:
     split = partition(labels["train"], {"validation": shares[0], "test": shares[1]}, len(names))
     _enough(pairs["train"], labels["train"], split, shares, names)
     return ImageSet(
-        name=section.name or pairs["train"].images.path.stem.split(".")[0],
+        name=section.called,
         about=section.about,
         folder=pairs["train"].images.path.parent,
         md5=tuple(zip(_names(_paths(parts)), map(_md5, _paths(parts)), strict=True)),

@@ -100,8 +100,7 @@ def _look_at_mlflow(found: Look, record: Record, settings: Settings, name: str, 
     except TrackingError as error:
         found.findings.append(Finding("unreachable", str(error)))
         return
-    home = settings.home.path
-    recorded, asked = state.views.get("tracking_uri", ""), address(settings.mlflow, home)
+    recorded, asked = state.views.get("tracking_uri", ""), address(settings.mlflow, settings.home)
     if seen.experiment in ("missing", "another's") and state.views.get("experiment_id") and recorded != asked:
         what = f"MLflow at {masked(settings.mlflow)} does not have this study"
         advice = f"it was shown elsewhere: --tracking-uri {recorded or settings.home.mlflow_uri}"

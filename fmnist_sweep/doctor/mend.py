@@ -145,12 +145,12 @@ class Mender:
         state = self._state
         for key in keys:
             run = state.views.get("study_run_id", "") if key == STUDY_RUN else state.jobs[key].run_id
+            if self._look.mlflow is not None and run in self._look.mlflow.runs:
+                self._client.delete_run(run)  # before it is forgotten, or it would be found again by its tags
             if key == STUDY_RUN:
                 self._tell("view", [""], study_run_id="")
             else:
                 self._tell("run", [key], run_id="")
-            if self._look.mlflow is not None and run in self._look.mlflow.runs:
-                self._client.delete_run(run)
         self._show(keys)
 
     def _show_in_mlflow(self, keys: list[str]) -> None:
@@ -211,16 +211,14 @@ class Mender:
         state, seen = self._state, self._look.mlflow
         jobs = [state.jobs[key] for key in keys]
         lost = [job for job in jobs if seen is None or not sound(job, seen.models.get(model_id(job)))]
-        for job in jobs:
-            if job not in lost and job.result is not None:
-                weights = self._folder.weights(job.key)
-                call(
-                    recover,
-                    *(self._settings.mlflow, model_id(job), job.arch, weights, job.result.weights_sha256),
-                    log=self._folder.log,
-                )
+        _each(self._recover_one, [job.key for job in jobs if job not in lost])
         if lost:
             raise FatalError("MLflow has no whole model of these weights")
+
+    def _recover_one(self, key: str) -> None:
+        job, weights = self._state.jobs[key], self._folder.weights(key)
+        sha256 = job.result.weights_sha256 if job.result else ""
+        call(recover, self._settings.mlflow, model_id(job), job.arch, weights, sha256, log=self._folder.log)
 
     def _link_models(self, keys: list[str]) -> None:
         state = self._state

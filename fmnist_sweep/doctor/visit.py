@@ -84,7 +84,7 @@ def visit_home(home: Home, *, fix: bool) -> tuple[Checked, ...]:
 
 
 def _mended(settings: Settings, name: str, say: Callable[[str], None]) -> Visit:
-    found = look(settings, name, live=False)
+    first = found = look(settings, name, live=False)
     every, failed = list(found.findings), dict[Mend, str]()
     for _ in range(_ROUNDS):
         wanted = [finding.mend for finding in found.findings if finding.mend and finding.mend not in failed]
@@ -98,10 +98,20 @@ def _mended(settings: Settings, name: str, say: Callable[[str], None]) -> Visit:
             ledger.close()
         found = look(settings, name, live=False)
         every += [finding for finding in found.findings if finding not in every]
-    return Visit(tuple(_checked(every, found.findings, failed)), found)
+    unseen = any(getattr(first, part) and not getattr(found, part) for part in ("record", "mlflow", "optuna"))
+    return Visit(tuple(_checked(every, found.findings, failed, unseen)), found)
 
 
-def _checked(every: Iterable[Finding], left: list[Finding], failed: dict[Mend, str]) -> Iterable[Checked]:
+def _checked(every: Iterable[Finding], left: list[Finding], failed: dict[Mend, str], unseen: bool) -> Iterable[Checked]:
+    """What became of each finding.
+
+    Args:
+        every: All that was found.
+        left: What the last look found.
+        failed: Why repairs failed.
+        unseen: Whether the last look could not read what the first one did, and so says nothing of it.
+    """
     for finding in every:
-        why = failed.get(finding.mend, "") if finding.mend and finding in left else ""
-        yield Checked(finding, finding not in left, why)
+        there = finding in left or (unseen and finding.mend is not None)
+        why = failed.get(finding.mend, "it could not be looked at again" if unseen else "") if finding.mend else ""
+        yield Checked(finding, not there, why if there else "")

@@ -21,7 +21,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from fmnist_sweep.executors import gpu
+from fmnist_sweep.executors import gpu, limits
 from fmnist_sweep.executors.base import Died, Failed, Finished, Happening, Started
 from fmnist_sweep.executors.gpu import GpuShare
 from fmnist_sweep.executors.kernel import Kills, die_with_parent, go_first
@@ -36,15 +36,8 @@ PRELOAD = ("fmnist_sweep.executors.preload",)
 
 def auto_workers() -> int:
     """One worker a GPU, or where there is none one a core, as far as the memory goes."""
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return max(1, min(len(gpu.found() or usable_cores()), len(usable_cores()), memory // WORKER_BYTES))
-
-
-def usable_cores() -> list[int]:
-    """Numbers of the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
+    cpus = limits.cpus()
+    return max(1, min(len(gpu.found()) or cpus, cpus, limits.memory_bytes() // WORKER_BYTES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,8 +195,10 @@ def _started(make: Callable[[], BaseProcess]) -> BaseProcess:
 def _seats(shares: Sequence[GpuShare | None], threads: int | None) -> list[_Seat]:
     if threads is not None:
         return [_Seat((), threads, share) for share in shares]
-    cores = usable_cores()
-    each = max(1, len(cores) // len(shares))
+    cores, cpus = limits.usable_cores(), limits.cpus()
+    each = max(1, cpus // len(shares))
+    if cpus < len(cores):  # a share of their time: which of them are free only the kernel knows
+        return [_Seat((), each, share) for share in shares]
     return [_Seat(tuple(cores[(slot * each) % len(cores) :][:each]), each, share) for slot, share in enumerate(shares)]
 
 

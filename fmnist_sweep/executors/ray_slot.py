@@ -25,7 +25,8 @@ import fmnist_sweep
 from fmnist_sweep import durable
 from fmnist_sweep.executors import gpu
 from fmnist_sweep.executors.base import Finished, Happening, Reported
-from fmnist_sweep.executors.local import LocalExecutor, call, usable_cores
+from fmnist_sweep.executors.limits import usable_cores
+from fmnist_sweep.executors.local import LocalExecutor, call
 from fmnist_sweep.executors.ray_data import Raw, Shipment, cache_folder, local, raw
 from fmnist_sweep.executors.ray_nodes import Place
 from fmnist_sweep.trial import RunTrial, TrialJob
@@ -81,6 +82,7 @@ class Slot:
         self._folder = _own_folder()
         self._log = self._folder / "log"
         self._read = 0
+        self._sent = 0  # age of the checkpoint that the driver has
         self._turn = threading.Lock()
         self._stopped = self._number = 0
         self._job: TrialJob | None = None
@@ -108,6 +110,7 @@ class Slot:
             self._number, self._job = number, replace(job, data=data, folder=self._folder / "job")
             if checkpoint is not None:
                 durable.write_sealed(self._job.checkpoint, checkpoint.tobytes())
+            self._sent = _age(self._job.checkpoint)
             self._executor.submit(self._job)
             if self._stopped >= number:
                 self._executor.kill(job.key)
@@ -139,7 +142,9 @@ class Slot:
             return Said()
         happenings = tuple(self._executor.happenings(_LISTEN_S))
         last = happenings[-1] if happenings else None
-        checkpoint = durable.read_sealed(job.checkpoint) if isinstance(last, Reported) else None
+        checkpoint, age = None, _age(job.checkpoint)
+        if isinstance(last, Reported) and age != self._sent:  # a report that is told again has none of its own
+            checkpoint, self._sent = durable.read_sealed(job.checkpoint), age
         weights = job.weights.read_bytes() if isinstance(last, Finished) and job.weights.exists() else None
         return Said(happenings, raw(checkpoint), raw(weights), self._new_log())
 
@@ -157,6 +162,14 @@ class Slot:
             self._read = size
             return file.read()
         return b""
+
+
+def _age(file: Path) -> int:
+    """When it was written, in nanoseconds; 0 where there is none."""
+    try:
+        return file.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def code() -> str:

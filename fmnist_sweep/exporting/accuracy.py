@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -12,23 +11,14 @@ from fmnist_sweep.exporting.checks import Original
 from fmnist_sweep.scores import TestScore
 from fmnist_sweep.state import JobRecord, StudyState
 
-_Z = 1.959964  # the normal's 97.5 % quantile
 _CONFUSED = 5
-
-
-def wilson(hits: int, images: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson, Journal of the American Statistical Association 22, 1927)."""
-    share, weight = hits / images, _Z**2 / images
-    middle = (share + weight / 2) / (1 + weight)
-    half = _Z * math.sqrt(share * (1 - share) / images + weight / (4 * images)) / (1 + weight)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def validation(original: Original, class_names: list[str]) -> dict[str, Any]:
     """Accuracy on the validation images, by class too, and which classes are taken for which."""
     counts = original.confusion
     hits, images = int(np.trace(counts)), int(counts.sum())
-    low, high = wilson(hits, images)
+    low, high = stats.wilson(hits, images)
     wrong = [
         {"is": class_names[true], "taken_for": class_names[guess], "images": int(counts[true, guess])}
         for true, guess in zip(*np.nonzero(counts), strict=True)
@@ -69,7 +59,7 @@ def test(state: StudyState, job: JobRecord) -> dict[str, Any]:
 
 
 def _one(score: TestScore) -> dict[str, Any]:
-    low, high = wilson(int(score.hits().sum()), score.images)
+    low, high = stats.wilson(int(score.hits().sum()), score.images)
     return {"accuracy": score.accuracy, "low": low, "high": high, "images": score.images}
 
 

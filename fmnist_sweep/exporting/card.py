@@ -26,8 +26,8 @@ _DATA = """\
 [Fashion-MNIST](https://github.com/zalandoresearch/fashion-mnist): 70,000 grey product pictures in classes of equal
 size, by Zalando SE, MIT licence (Xiao, Rasul and Vollgraf, *Fashion-MNIST: a Novel Image Dataset for
 Benchmarking Machine Learning Algorithms*, arXiv 1708.07747, 2017). Trained on {training:,} images; {validation:,} more
-chose between epochs and nets; the data set's 10,000 test images had no part in either. Some test images have
-near-duplicates among the training images (arXiv 1906.08255)."""
+chose between epochs and nets; the data set's 10,000 test images {test}.
+Some test images have near-duplicates among the training images (arXiv 1906.08255)."""
 
 _OTHER_USE = """\
 For telling which of {names} a picture shows, where the picture is of the same kind as those of the data set
@@ -42,7 +42,10 @@ _OTHER_LIMITS = """\
 
 _OTHER_DATA = """\
 The data set {name}, files that the sweep named (MD5: {sums}). {about} Trained on {training:,} images;
-{validation:,} more chose between epochs and nets; the test images had no part in either."""
+{validation:,} more chose between epochs and nets; the test images {test}."""
+
+_NO_PART = "had no part in either"
+_JUDGED = "judged nets in the finals, and so had a part in naming this one the champion"
 
 
 def text(manifest: dict[str, Any]) -> str:
@@ -84,16 +87,23 @@ def _accuracy(manifest: dict[str, Any]) -> str:
     mistaken = f"Most often mistaken: {confused}. " if confused else ""
     return (
         f"{table}\n\nThe validation score is {manifest['source']['chosen']}; such a choice flatters. "
-        f"{_tested(weights, net)}\n\nOn the validation images. By class: {by_class}. {mistaken}"
+        f"{_tested(weights, net, final=_final(manifest))}\n\nOn the validation images. By class: {by_class}. {mistaken}"
     ).rstrip()
 
 
-def _tested(weights: dict[str, Any] | None, net: dict[str, Any] | None) -> str:
+def _final(manifest: dict[str, Any]) -> bool:
+    """Whether the model is the finals' champion: they export no other of theirs."""
+    return str(manifest["source"]["job"]).startswith("final-")
+
+
+def _tested(weights: dict[str, Any] | None, net: dict[str, Any] | None, *, final: bool) -> str:
     """What the test scores are of."""
     if not net:
         return "" if weights else "The test set was not used for this net; `compare` judges nets on it."
     by_seed = ", ".join(_percent(value) for value in net["by_seed"].values())
-    told = f"By seed, the net's test scores are {by_seed}, each after the last epoch, under seeds that chose no net."
+    told = f"By seed, the net's test scores are {by_seed}, each after the last epoch, under seeds that the search left."
+    if final:
+        told += " The finals' verdicts on these images had a part in naming it the champion, which may flatter, too."
     return told if weights else f"{told} The weights in this folder were not tested themselves."
 
 
@@ -123,7 +133,7 @@ def _limits(manifest: dict[str, Any]) -> str:
 
 
 def _data(manifest: dict[str, Any]) -> str:
-    data = manifest["data"]
+    data = {**manifest["data"], "test": _JUDGED if _final(manifest) else _NO_PART}
     if _fashion(manifest):
         return _DATA.format(**data)
     sums = ", ".join(f"{md5} {name}" for name, md5 in data["files"].items())

@@ -15,11 +15,14 @@ from pathlib import Path
 
 {imports}
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 FOLDER = Path(__file__).resolve().parent
 classes = json.loads((FOLDER / "manifest.json").read_text())["classes"]
-picture = Image.open(sys.argv[1]).convert("{mode}").resize(({width}, {height}), Image.Resampling.LANCZOS)
+picture = ImageOps.exif_transpose(Image.open(sys.argv[1]))  # as the camera was held
+if picture.has_transparency_data:
+    picture = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture.convert("RGBA"))
+picture = picture.convert("{mode}").resize(({width}, {height}), Image.Resampling.LANCZOS)
 pixels = np.asarray(picture, np.float32).reshape(1, {height}, {width}, {channels})  # 0 to 255, light on dark
 {predict}
 print(f"{{classes[probabilities.argmax()]}} {{probabilities.max():.1%}}")

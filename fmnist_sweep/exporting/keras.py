@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fmnist_sweep import quiet
-from fmnist_sweep.errors import ExportError
+from fmnist_sweep.errors import ExportError, first_line
 from fmnist_sweep.exporting.base import Example, Floats, Format, Predict
 
 # Keras refuses code in a file by itself (safe_mode); yet some of its layers read any file that they are told to. These
@@ -48,7 +48,7 @@ def _strange(path: Path) -> str:
         with zipfile.ZipFile(path) as archive:
             described = json.loads(archive.read("config.json"))
     except (OSError, KeyError, ValueError, RecursionError, zipfile.BadZipFile) as error:
-        raise ExportError(f"{path} can't be read: {type(error).__name__} {error}") from None
+        raise ExportError(f"{path} can't be read: {type(error).__name__} {first_line(error)}") from None
     for part in _parts(described):
         module, name = part.get("module"), part.get("class_name")
         if name not in _ALLOWED or module not in _MODULES:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fmnist_sweep import quiet
-from fmnist_sweep.executors.local import usable_cores
+from fmnist_sweep.executors.limits import usable_cores
 from fmnist_sweep.exporting.base import Example, Floats, Format, Predict
 
 

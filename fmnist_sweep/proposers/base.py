@@ -63,6 +63,28 @@ class Task:
     seed: int
 
 
+class Prints:
+    """Remembers what no two proposals may have in common, as it takes a while to work out.
+
+    Args:
+        of: Works it out.
+    """
+
+    def __init__(self, of: Callable[[Proposal], str] = lambda proposal: proposal.fingerprint) -> None:
+        self._of = of
+        self._known: dict[int, tuple[Proposal, str]] = {}  # by number
+
+    def all(self, past: Sequence[Past]) -> list[str]:
+        """Of each earlier proposal, in order."""
+        return [self._one(number, earlier.proposal) for number, earlier in enumerate(past)]
+
+    def _one(self, number: int, proposal: Proposal) -> str:
+        known = self._known.get(number)
+        if known is None or known[0] is not proposal:
+            known = self._known[number] = (proposal, self._of(proposal))
+        return known[1]
+
+
 def telling(past: Sequence[Past], limit: int) -> list[int]:
     """Of which earlier proposals a model is told: all, or of very many the better half of ``limit`` and the latest.
 

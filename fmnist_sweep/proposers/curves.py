@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from fmnist_sweep import arithmetic, pruning
 from fmnist_sweep.curve_model import CurveModel, Floats, Observations, Whole
-from fmnist_sweep.proposers.base import Excess, Past, Proposal, Task, telling
+from fmnist_sweep.proposers.base import Excess, Past, Prints, Proposal, Task, telling
 from fmnist_sweep.proposers.draws import Draws, drawn, fresh
 from fmnist_sweep.proposers.features import features
 
@@ -36,11 +36,11 @@ class CurveProposer:
 
     def __init__(self, task: Task) -> None:
         self._task = task
-        self._prints: dict[int, tuple[Proposal, str]] = {}  # fingerprints by number, as each takes a while
+        self._prints = Prints()
 
     def ask(self, past: Sequence[Past], excess: Excess) -> Proposal | None:
         """See ``Proposer``; until ``startup_trials`` trials have reported, a quick net most unlike the earlier."""
-        known = {self._print_of(number, earlier.proposal) for number, earlier in enumerate(past)}
+        known = set(self._prints.all(past))
         of_memory = _fitting(past)
 
         def fits(proposal: Proposal) -> bool:
@@ -64,12 +64,6 @@ class CurveProposer:
         if not quick:
             return fresh(self._task, f"{self._task.seed}-{len(past)}-last", known, lambda it: 0.0 if valid(it) else 1.0)
         return _farthest(quick, [earlier.proposal for earlier in past[-_TOLD:]])
-
-    def _print_of(self, number: int, proposal: Proposal) -> str:
-        known = self._prints.get(number)
-        if known is None or known[0] is not proposal:
-            known = self._prints[number] = (proposal, proposal.fingerprint)
-        return known[1]
 
     def _candidates(self, taught: Sequence[Past], number: int, fits: Callable[[Proposal], bool]) -> list[Proposal]:
         """Random draws, and nets that have most values of one of the best trials; of both those that fit."""

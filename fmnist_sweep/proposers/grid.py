@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 
 from fmnist_sweep import space
 from fmnist_sweep.errors import UsageError
-from fmnist_sweep.proposers.base import Excess, Past, Proposal, Task
+from fmnist_sweep.proposers.base import Excess, Past, Prints, Proposal, Task
 
 
 class GridProposer:
-    """See ``Proposer``; what it has listed it remembers, so as not to walk the space again.
+    """See ``Proposer``; what it has listed within the limits it remembers, so as not to walk the space again.
 
     Raises:
         UsageError: The space has a continuous range.
@@ -26,18 +26,18 @@ class GridProposer:
         self._rest = space.configurations(
             task.config, input_shape=task.input_shape, classes=task.classes, seed=task.seed
         )
-        self._listed: list[Proposal] = []
+        self._prints = Prints()
+        self._listed: list[tuple[str, Proposal]] = []
 
     def ask(self, past: Sequence[Past], excess: Excess) -> Proposal | None:
         """See ``Proposer``."""
-        known = {earlier.proposal.fingerprint for earlier in past}
-        for proposal in self._all():
-            if proposal.fingerprint not in known and excess(proposal) <= 0:
-                return proposal
-        return None
+        known = set(self._prints.all(past))
+        return next((proposal for print_, proposal in self._all(excess) if print_ not in known), None)
 
-    def _all(self) -> Iterator[Proposal]:
+    def _all(self, excess: Excess) -> Iterator[tuple[str, Proposal]]:
         yield from self._listed
-        for arch, train, drawn in self._rest:
-            self._listed.append(Proposal(arch, train, drawn))
-            yield self._listed[-1]
+        for found in self._rest:
+            proposal = Proposal(*found)
+            if excess(proposal) <= 0:
+                self._listed.append((proposal.fingerprint, proposal))
+                yield self._listed[-1]

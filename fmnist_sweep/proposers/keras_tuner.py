@@ -25,11 +25,12 @@ from threadpoolctl import threadpool_limits
 from fmnist_sweep import space
 from fmnist_sweep.arch import fingerprint
 from fmnist_sweep.errors import UsageError
-from fmnist_sweep.proposers.base import Excess, Past, Proposal, Task, Wait
+from fmnist_sweep.proposers.base import Excess, Past, Prints, Proposal, Task, Wait, telling
 from fmnist_sweep.schema import Domain, Scalar
 
 _TRIES = 400  # draws refused one after the other before the space counts as exhausted
 _WALKS = 1000
+_TOLD = 200  # trials that a process is fitted to at most; its time grows with their cube
 _STATUS = {"running": "RUNNING", "stopped": "COMPLETED", "complete": "COMPLETED"}
 _FAILED = "FAILED"
 
@@ -39,6 +40,7 @@ class RandomProposer:
 
     def __init__(self, task: Task) -> None:
         self._task = task
+        self._prints = Prints(self._net)
         self._values: dict[str, _Listed | _Ranged] = {}
         self._space = HyperParameters()
         self._declare()
@@ -47,7 +49,7 @@ class RandomProposer:
         """See ``Proposer``; a stopped trial counts with what it has come to, like one that a callback ends."""
         seed = random.Random(f"{self._task.seed} {len(past)}").randrange(1, 2**24)  # to KerasTuner 0 is no seed
         oracle = self._oracle(objective=Objective("val_accuracy", "max"), hyperparameters=self._space, seed=seed)
-        known = {self._net(earlier.proposal) for earlier in past}
+        known = set(self._prints.all(past))
 
         def refused(values: dict[str, Any]) -> bool:
             proposal = self._proposal(oracle, values)
@@ -112,7 +114,7 @@ class RandomProposer:
 
 
 class BayesianProposer(RandomProposer):
-    """See ``Proposer``; a Gaussian process, once ``startup_trials`` trials have ended.
+    """See ``Proposer``; a Gaussian process, once ``startup_trials`` trials have ended, of ``_TOLD`` of them at most.
 
     KerasTuner guesses the scores of running trials with whatever process it fitted last; here that is one
     fitted to the trials that have ended, so that the guess depends on the past alone.
@@ -123,7 +125,9 @@ class BayesianProposer(RandomProposer):
         return BayesianOptimizationOracle(max_trials=None, num_initial_points=startup, **common)
 
     def _restore(self, oracle: Any, past: Sequence[Past]) -> None:
-        super()._restore(oracle, past)
+        running = {number for number, earlier in enumerate(past) if earlier.standing == "running"}
+        told = sorted({*telling(past, max(_TOLD, self._task.config.study.startup_trials)), *running})
+        super()._restore(oracle, [past[number] for number in told])
         trials, ongoing = oracle.trials, oracle.ongoing_trials
         ended = {key: trial for key, trial in trials.items() if trial.status == "COMPLETED"}
         if ongoing and len(ended) >= oracle.num_initial_points:
@@ -171,8 +175,8 @@ class HyperbandProposer(RandomProposer):
             if trial.status == _FAILED:
                 trial.status, trial.score = "COMPLETED", -math.inf
         latest: dict[str, tuple[str, Any, int]] = {}
-        for number, earlier in enumerate(past):
-            net, before = self._net(earlier.proposal), None
+        for number, net in enumerate(self._prints.all(past)):
+            before = None
             if net in latest:
                 before, bracket, place = latest[net]
             else:

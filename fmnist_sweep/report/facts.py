@@ -92,7 +92,7 @@ def gather(state: StudyState, findings: Findings | None) -> Facts:
         rows=rows,
         twins=()
         if findings is None
-        else tuple(f"{job.key} is {job.same_as}, the same net" for job in state.of_kind("lab") if job.same_as),
+        else tuple(f"{name} is {twin}, the same net" for name, twin in findings.twins.items()),
         findings=findings,
         search=search(state, [name for name in finalists if is_trial(name)]),
         importances=importances(state),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fmnist_sweep.report.parts import Missing, finals_of
+from fmnist_sweep.report.parts import Missing, counted, finals_of
 from fmnist_sweep.standings import Findings
 from fmnist_sweep.state import StudyState
 
@@ -153,10 +153,13 @@ def mistakes(state: StudyState, findings: Findings) -> Mistakes | Missing:
 def duplicates(state: StudyState, findings: Findings) -> Duplicates | Missing:
     """The finals judged again on the test images that have no duplicate in the training images."""
     held, again = state.duplicates, findings.without_duplicates
-    if held is None or again is None:
+    if held is None:
         return Missing("Which test images have a duplicate among the training images is not known for this study.")
     if not held["test"]:
         return Missing(f"No test image has a duplicate among the training images ({held['method']}).")
+    if again is None:
+        left = f"{counted(len(held['test']), 'test image')} have a duplicate or are one among the training images"
+        return Missing(f"{left} ({held['method']}): too few are left without them to judge anything by.")
     return Duplicates(
         images=len(held["test"]),
         exact=held["exact"],

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from statistics import fmean
 
+from fmnist_sweep import stats
 from fmnist_sweep.display import clock, percent
 from fmnist_sweep.finals import listed
 from fmnist_sweep.report.facts import Facts
@@ -15,6 +15,7 @@ from fmnist_sweep.report.nets import Shrinkage
 from fmnist_sweep.report.parts import counted
 from fmnist_sweep.report.search import Curve, Search
 from fmnist_sweep.standings import Findings
+from fmnist_sweep.verdicts import LEVEL
 
 ONE_SEED = "One seed each, so small differences may be luck."
 
@@ -47,8 +48,10 @@ def _reach(findings: Findings) -> str:
     sizes = [pair.minimum_detectable_difference for pair in findings.pairs]
     known = [size for size in sizes if size is not None]
     seeds = counted(len(findings.seeds), "seed")
-    if not known:
+    if not known and stats.smallest_p(len(findings.seeds)) > LEVEL:
         return f"{seeds} can't show any difference at the 5 % level; six can."
+    if not known:
+        return f"No run differs from another, so what {seeds} would show can't be told."
     low, high = f"{100 * min(known):.2f}", f"{100 * max(known):.2f}"
     width = low if low == high else f"{low} to {high}"
     return f"{seeds} would show a difference of {width} points, by pair, 4 times in 5."
@@ -70,7 +73,7 @@ def history(search: Search) -> str:
 def _noise(search: Search, score: float) -> str:
     if not search.validation:
         return ONE_SEED
-    error = math.sqrt(score * (1 - score) / search.validation)
+    error = stats.margin(score, search.validation) / stats.NORMAL_95
     return (
         f"A score is one seed on {search.validation:,} images, with a standard error of {100 * error:.2f} points for "
         "the images alone: the last steps may be luck."

@@ -6,32 +6,35 @@ import logging
 import os
 import time
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from fmnist_sweep.addresses import credentials, masked
-from fmnist_sweep.errors import TrackingError
-from fmnist_sweep.home import ARTIFACTS
+from fmnist_sweep.errors import TrackingError, UsageError
+from fmnist_sweep.home import ARTIFACTS, Home
 from fmnist_sweep.sqlite_birth import at, born, file_of
 from fmnist_sweep.views import mlflow_moved
 
 _SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
 _NOT_OURS = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
-MODEL_NAME = "fmnist-sweep"
-ALIAS = "champion"
+_RETRY_AFTER_S = (0.5, 3.0)
+_ARTIFACT_ROOT = "_MLFLOW_SERVER_ARTIFACT_ROOT"
+_T = TypeVar("_T")
 
 
 def check_uri(uri: str, patience_s: float = 5.0) -> None:
     """Finds out before the first trial whether a tracking server answers at ``uri``.
 
     Raises:
-        TrackingError: No such kind of address, nothing answers there, or it lets this user do nothing.
+        UsageError: No such kind of address.
+        TrackingError: Nothing answers there, or it lets this user do nothing.
     """
     scheme = urlsplit(uri).scheme.split("+")[0]
     if scheme not in _SCHEMES:
-        raise TrackingError(
+        raise UsageError(
             f"--tracking-uri {masked(uri)}: unknown kind of address; valid: {', '.join(f'{s}://' for s in _SCHEMES)}"
         )
     if scheme in ("http", "https"):
@@ -40,7 +43,7 @@ def check_uri(uri: str, patience_s: float = 5.0) -> None:
         deadline = time.monotonic() + patience_s
         while True:
             try:
-                answer = requests.get(f"{uri.rstrip('/')}/health", timeout=patience_s, auth=credentials())
+                answer = _asked(f"{uri.rstrip('/')}/health", patience_s)
             except requests.RequestException as error:
                 if time.monotonic() >= deadline:
                     raise TrackingError(
@@ -65,7 +68,7 @@ def _check_login(uri: str, patience_s: float) -> None:
 
     place = f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search?max_results=1"
     with suppress(requests.RequestException):
-        status = requests.get(place, timeout=patience_s, auth=credentials()).status_code
+        status = _asked(place, patience_s).status_code
         if status in (401, 403):
             given = "wrong user or password" if credentials() else "it asks for user and password"
             raise TrackingError(
@@ -74,20 +77,44 @@ def _check_login(uri: str, patience_s: float) -> None:
             )
 
 
+def _asked(address: str, patience_s: float) -> Any:
+    """The answer to a request that is made as MLflow's client makes its own."""
+    import requests
+
+    environment = os.environ
+    insecure = environment.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1")
+    token = environment.get("MLFLOW_TRACKING_TOKEN") if credentials() is None else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a certificate that the user has said not to look at
+        return requests.get(
+            address,
+            timeout=patience_s,
+            auth=credentials(),
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            verify=False if insecure else environment.get("MLFLOW_TRACKING_SERVER_CERT_PATH") or True,
+            cert=environment.get("MLFLOW_TRACKING_CLIENT_CERT_PATH"),
+        )
+
+
+def keep_artifacts_in(home: Home) -> None:
+    """For a store that is a bare database; MLflow's own default is a folder mlruns wherever one happens to stand."""
+    os.environ[_ARTIFACT_ROOT] = str(home.artifacts.resolve())
+
+
 def connect(uri: str) -> Any:
     """An ``MlflowClient`` for ``uri``; importing MLflow takes seconds, so call this where nobody waits."""
     for name in _NOT_OURS:
         os.environ.pop(name, None)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")  # it logs tracebacks of what it raises, too
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # it would make what a lost reply was about twice
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # standard output is for --json
-    if is_local(uri):  # MLflow's own default is a folder mlruns wherever one happens to stand
-        os.environ["_MLFLOW_SERVER_ARTIFACT_ROOT"] = str(Path(uri.split("///", 1)[-1]).parent / ARTIFACTS)
+    if is_local(uri):
+        os.environ[_ARTIFACT_ROOT] = str(Path(uri.split("///", 1)[-1]).parent / ARTIFACTS)
     for logger in ("mlflow", "alembic"):
-        logging.getLogger(logger).setLevel(logging.ERROR)
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import mlflow
@@ -97,17 +124,38 @@ def connect(uri: str) -> Any:
     return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
-def address(uri: str, home: Path) -> str:
+def patiently(uri: str, do: Callable[[], _T]) -> _T:
+    """What ``do`` returns, which does no harm when it is done twice; tried again where a server is away for a moment.
+
+    Raises:
+        Exception: What ``do`` raised last.
+    """
+    for pause_s in _RETRY_AFTER_S:
+        try:
+            return do()
+        except Exception as error:
+            if not may_come_back(uri, error):
+                raise
+            time.sleep(pause_s)
+    return do()
+
+
+def address(uri: str, home: Home) -> str:
     """``uri`` as the ledger has it: without a password, and "" for the store under home, which may be moved."""
     path = file_of(uri)
     if path is None:
         return masked(uri)
-    return "" if path.parent.resolve() == home.resolve() else at(uri, path.resolve())
+    return "" if path.resolve() == file_of(home.mlflow_uri) else at(uri, path.resolve())
 
 
 def is_local(uri: str) -> bool:
-    """Whether the artifacts lie under the home folder too."""
+    """Whether the store is a file of this machine."""
     return urlsplit(uri).scheme.split("+")[0] == "sqlite"
+
+
+def is_server(uri: str) -> bool:
+    """Whether a tracking server answers there, which keeps the artifacts; a bare database keeps none."""
+    return urlsplit(uri).scheme in ("http", "https")
 
 
 def may_come_back(uri: str, error: Exception) -> bool:
@@ -122,6 +170,7 @@ def may_come_back(uri: str, error: Exception) -> bool:
 def _why(error: Exception) -> str:
     text = str(error)
     for sign, words in (
+        ("CERTIFICATE_VERIFY", "unknown certificate; MLFLOW_TRACKING_SERVER_CERT_PATH can name a file with its issuer"),
         ("Connection refused", "connection refused"),
         ("timed out", "timed out"),
         ("resolve", "unknown host"),

@@ -15,14 +15,16 @@ from typing import Any
 
 from fmnist_sweep.addresses import masked
 from fmnist_sweep.errors import TrackingError
+from fmnist_sweep.home import Home
 from fmnist_sweep.ledger import Event, Ledger
 from fmnist_sweep.state import JobRecord, StudyState
 from fmnist_sweep.trial import Report
 from fmnist_sweep.views import pages, shown
-from fmnist_sweep.views.mirror import AwayError
-from fmnist_sweep.views.mlflow_client import address, connect, is_local, is_of, may_come_back
+from fmnist_sweep.views.mirror import AwayError, replay
+from fmnist_sweep.views.mlflow_client import address, connect, is_of, is_server, may_come_back
 from fmnist_sweep.views.shown import STUDY_RUN
 
+_GONE = "RESOURCE_DOES_NOT_EXIST"
 _NOTE = "mlflow.note.content"  # shown as the description, as Markdown
 _LONGEST_NOTE = 5_000  # what any release of MLflow takes as a tag of an experiment; a run's it cuts itself
 
@@ -33,7 +35,7 @@ class MlflowView:
     Args:
         uri: Of the tracking server or store.
         ledger: Where the ids that MLflow gives are recorded.
-        artifacts: Where artifacts go if the store is local.
+        artifacts: Where artifacts go unless a server keeps them.
         about: By lab net, a line on what it is.
         called: The study's name now, which is its experiment's; by default the one that it began with.
     """
@@ -87,7 +89,7 @@ class MlflowView:
             if may_come_back(self._uri, error):
                 raise AwayError(str(error).splitlines()[0]) from None
             raise
-        where = address(self._uri, self._artifacts.parent)
+        where = address(self._uri, Home(self._artifacts.parent))
         self._record("view", "", experiment_id=self._experiment, tracking_uri=where)
 
     def describe_again(self, jobs: Iterable[str]) -> None:
@@ -101,7 +103,11 @@ class MlflowView:
             self._show(event, state)
         except Exception as error:
             self._uncertain = True
-            if not self._restored(event.job or STUDY_RUN, error):
+            key = event.job or STUDY_RUN
+            if self._is_gone(key, error):
+                self._forget(key)
+                replay(self, [past for past in self._ledger.events() if past.seq < event.seq], {event.job})
+            elif not self._restored(key, error):
                 raise
             self._show(event, state)
         self._uncertain = False
@@ -131,6 +137,25 @@ class MlflowView:
         self._client.restore_run(run)
         return True
 
+    def _is_gone(self, key: str, error: Exception) -> bool:
+        """Whether ``error`` was that the run is gone for good, as where MLflow was restored from an older backup."""
+        run = self._runs.get(key, "")
+        if not run or getattr(error, "error_code", "") != _GONE:
+            return False
+        try:
+            self._client.get_run(run)
+        except Exception as missing:
+            return getattr(missing, "error_code", "") == _GONE
+        return False
+
+    def _forget(self, key: str) -> None:
+        """Lets the next event of ``key`` make its run anew."""
+        self._runs[key] = ""
+        if key == STUDY_RUN:
+            self._record("view", "", study_run_id="")
+        else:
+            self._record("run", key, run_id="")
+
     def _take_job(self, event: Event, job: JobRecord) -> None:
         if event.kind == "started":
             run = self._run_of(event, job)
@@ -154,7 +179,7 @@ class MlflowView:
         try:
             found = self._client.get_experiment(self._experiment)
         except Exception as error:
-            if getattr(error, "error_code", "") != "RESOURCE_DOES_NOT_EXIST":
+            if getattr(error, "error_code", "") != _GONE:
                 raise
             raise TrackingError(f"{where} has no experiment {self._experiment}, the study's; {advice}") from None
         if not is_of(found, self._study["id"], self._called):
@@ -166,7 +191,7 @@ class MlflowView:
         name, identity = self._called, self._study["id"]
         found = self._client.get_experiment_by_name(name)
         if found is None:
-            location = (self._artifacts / identity).resolve().as_uri() if is_local(self._uri) else None
+            location = None if is_server(self._uri) else (self._artifacts / identity).resolve().as_uri()
             return str(
                 self._client.create_experiment(
                     name,

@@ -9,7 +9,8 @@ from fmnist_sweep.addresses import masked
 from fmnist_sweep.errors import TrackingError, first_line
 from fmnist_sweep.sqlite_birth import file_of
 from fmnist_sweep.state import StudyState
-from fmnist_sweep.views.mlflow_client import ALIAS, MODEL_NAME, check_uri, connect, is_of
+from fmnist_sweep.views.mlflow_client import check_uri, connect, is_of
+from fmnist_sweep.views.registry import DataMark, champion_of
 from fmnist_sweep.views.seen import Champion, Place, SeenMlflow, SeenModel, SeenRun
 from fmnist_sweep.views.shown import CURVES, Curve
 
@@ -136,12 +137,9 @@ class _Reader:
         return bool(sizes.get("MLmodel")) and bool(sizes.get(_ARCHIVE))
 
     def _champion(self) -> Champion | None:
-        try:
-            holder = self._client.get_model_version_by_alias(MODEL_NAME, ALIAS)
-        except Exception as error:
-            if getattr(error, "error_code", "") in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                return None
-            raise
+        _, holder = champion_of(self._client, DataMark.of(self._state.study))
+        if holder is None:
+            return None
         ours, model_id = holder.source.startswith("models:/"), holder.source.removeprefix("models:/")
         alive = not ours or (bool(self._exists(self._client.get_logged_model, model_id)) and self._whole(model_id))
         return Champion(str(holder.version), holder.source, holder.tags, alive)

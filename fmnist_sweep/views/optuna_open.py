@@ -12,7 +12,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from fmnist_sweep.addresses import masked
-from fmnist_sweep.errors import StorageError
+from fmnist_sweep.errors import StorageError, UsageError
 from fmnist_sweep.sqlite_birth import born
 
 _LIBPQ = ("postgresql", "postgresql+psycopg", "postgresql+psycopg2")
@@ -41,6 +41,7 @@ _PASSING = (
     "UNIQUE constraint failed",
 )
 _PAUSE_S = 1.0
+_VALID = "valid: sqlite:///FILE, postgresql://USER@HOST/DATABASE, or another that SQLAlchemy knows"
 
 
 def storage_at(uri: str, patience_s: float = 30.0) -> BaseStorage:
@@ -51,6 +52,7 @@ def storage_at(uri: str, patience_s: float = 30.0) -> BaseStorage:
         patience_s: Seconds to wait for a database that is away or being set up by another process.
 
     Raises:
+        UsageError: No such kind of address.
         StorageError: It can't be used, or didn't come up in time.
     """
     deadline = time.monotonic() + patience_s
@@ -58,7 +60,9 @@ def storage_at(uri: str, patience_s: float = 30.0) -> BaseStorage:
         try:
             born(uri, RDBStorage)
             return optuna.storages.get_storage(RDBStorage(uri, engine_kwargs=_engine(uri)))
-        except (ArgumentError, NoSuchModuleError, ImportError) as error:
+        except (ArgumentError, NoSuchModuleError) as error:
+            raise UsageError(f"--storage {masked(uri)}: {line(error)}; {_VALID}") from None
+        except ImportError as error:
             raise StorageError(f"--storage {masked(uri)}: {_advice(uri, error)}") from None
         except Exception as error:
             if time.monotonic() >= deadline or not any(sign in str(error) for sign in _PASSING):

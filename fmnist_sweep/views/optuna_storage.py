@@ -15,6 +15,7 @@ from fmnist_sweep.ledger import Event
 from fmnist_sweep.proposers.optuna import distributions
 from fmnist_sweep.schema import SweepConfig
 from fmnist_sweep.state import JobRecord, StudyState
+from fmnist_sweep.views.mirror import replay
 from fmnist_sweep.views.optuna_claim import KEY, OWNER, Claim
 from fmnist_sweep.views.optuna_open import line, storage_at
 
@@ -48,10 +49,18 @@ class OptunaView:
         self._claim = Claim(self._storage, masked(self._uri), self._study_name)
         try:
             self._study = self._claim.take(identity, past)
+            self._retell(past)
         except FatalError:
             raise
         except Exception as error:
             raise StorageError(f"--storage {masked(self._uri)} can't be opened: {line(error)}") from None
+
+    def _retell(self, past: list[Event]) -> None:
+        """Shows all that happened to the trials that are missing there, as in a storage that was lost."""
+        asked = [event.job for event in past if event.kind == "asked" and event.body.get("kind") == "trial"]
+        there = self._opened()._storage.get_n_trials(self._opened()._study_id)
+        if there < len(asked):
+            replay(self, past, asked[there:])
 
     def take(self, event: Event, state: StudyState) -> None:
         """See ``View``."""

@@ -17,7 +17,8 @@ from fmnist_sweep.ledger import Ledger
 from fmnist_sweep.settings import Settings
 from fmnist_sweep.state import ENDED, JobRecord, StudyState
 from fmnist_sweep.views import shown
-from fmnist_sweep.views.mlflow_client import ALIAS, MODEL_NAME, connect
+from fmnist_sweep.views.mlflow_client import connect
+from fmnist_sweep.views.registry import ALIAS, MODEL_NAME
 
 # What a killed process may leave behind, and `doctor --fix` clears away: no figure is in it.
 LITTER = ("scratch", "half-logged model")
