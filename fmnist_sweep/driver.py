@@ -43,6 +43,7 @@ class Driver:
         executor: Where jobs run; closed by whoever made it.
         watch: Called after each event with the state, and about four times a second with None.
         stopping: Says how urgently to end; asked all the time.
+        idle: Called while there is a free slot and nothing to train.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Driver:
         executor: Executor,
         watch: Callable[[StudyState, Event | None], None] = lambda _state, _event: None,
         stopping: Callable[[], Stopping] = lambda: Stopping.NO,
+        idle: Callable[[], None] = lambda: None,
     ) -> None:
         self._ledger = ledger
         self._task = task
@@ -65,6 +67,7 @@ class Driver:
         self._executor = executor
         self._watch = watch
         self._stopping = stopping
+        self._idle = idle
         self.state = StudyState.of(ledger.events())
         self._rungs = pruning.Rungs(self.state.trials(), task.config.fidelity.price)
         self._queue: list[str] = []
@@ -190,6 +193,7 @@ class Driver:
             key = self._next(target)
             if key is None:
                 self._settle_shared()  # the last that was proposed may be a net that is known
+                self._idle()
                 return
             self._submit(self.state.jobs[key])
 

@@ -103,6 +103,18 @@ def heir(state: StudyState) -> tuple[str, Title] | None:
     return best.same_as or best.key, Title(identity, "search", best.best, why, data)
 
 
+def prepare(uri: str) -> None:
+    """Loads what ``publish`` needs, which takes longer than to log a model.
+
+    Args:
+        uri: Of MLflow.
+    """
+    connect(uri)
+    import mlflow
+
+    mlflow.keras.get_default_pip_requirements()  # looks through all installed packages, which MLflow then remembers
+
+
 def publish(uri: str, wanted: list[Publication], example: Path) -> dict[str, str]:
     """Logs the models that their runs don't have yet.
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from fmnist_sweep.errors import FatalError, first_line
 from fmnist_sweep.executors import Executor, gpu, ray_cluster
 from fmnist_sweep.executors.inline import InlineExecutor
 from fmnist_sweep.executors.local import LocalExecutor, auto_workers, call, warm_up
+from fmnist_sweep.executors.standby import Standby
 from fmnist_sweep.home import StudyFolder
 from fmnist_sweep.ledger import Event, Ledger
 from fmnist_sweep.proposers import Task
@@ -136,11 +138,14 @@ def run(settings: Settings, planned: Plan, work: Work, hooks: Hooks) -> Session:
             said["storage"] = study.storage_address(settings)
             ledger.append("session", "", len(ledger.events()), began=time.time(), **said)
             scene = Scene(ledger, source, data, folder)
-            with _mirrors(settings, ledger, planned) as mirrors:
-                outcome = _drive(settings, task, scene, mirrors, work, hooks)
+            with (
+                _mirrors(settings, ledger, planned) as mirrors,
+                closing(Standby(partial(publish.prepare, settings.mlflow), folder.log)) as standby,
+            ):
+                outcome = _drive(settings, task, scene, mirrors, work, hooks, standby)
                 if outcome == "done":
                     work.finale(scene)
-                trouble, champion = _finish(settings, scene, mirrors, hooks)
+                trouble, champion = _finish(settings, scene, mirrors, hooks, standby)
                 state = StudyState.of(ledger.events())
                 ledger.append("summary", "", state.seq, markdown=summary.markdown(state, settings))
                 trouble = trouble or _drain(mirrors, _DELIVERY_S)
@@ -198,7 +203,15 @@ def _gain(arch: ArchSpec, train: TrainSpec) -> float:
     return precision.gain(arch, train)
 
 
-def _drive(settings: Settings, task: Task, scene: Scene, mirrors: list[Mirror], work: Work, hooks: Hooks) -> Outcome:
+def _drive(
+    settings: Settings,
+    task: Task,
+    scene: Scene,
+    mirrors: list[Mirror],
+    work: Work,
+    hooks: Hooks,
+    standby: Standby,
+) -> Outcome:
     def stopping() -> Stopping:
         return Stopping.NOW if any(mirror.fatal for mirror in mirrors) else hooks.stopping()
 
@@ -213,6 +226,7 @@ def _drive(settings: Settings, task: Task, scene: Scene, mirrors: list[Mirror], 
             executor=executor,
             watch=hooks.watch,
             stopping=stopping,
+            idle=standby.begin,
         )
         extras = work.extras(driver.state, scene.data)
         outcome = driver.run(work.target, extras, settings.timeout_s, work.patience or 0, search=work.search)
@@ -264,7 +278,9 @@ def _drain(mirrors: list[Mirror], timeout_s: float) -> str:
     return "; ".join(mirror.trouble or "a view is slow" for mirror in behind)
 
 
-def _finish(settings: Settings, scene: Scene, mirrors: list[Mirror], hooks: Hooks) -> tuple[str, Crowned | None]:
+def _finish(
+    settings: Settings, scene: Scene, mirrors: list[Mirror], hooks: Hooks, standby: Standby
+) -> tuple[str, Crowned | None]:
     """Delivers the runs, then logs the kept models and moves the alias.
 
     Returns:
@@ -286,7 +302,7 @@ def _finish(settings: Settings, scene: Scene, mirrors: list[Mirror], hooks: Hook
     try:
         if wanted:
             items = [publish.publication(job, folder, data.class_names) for job in wanted]
-            logged = call(publish.publish, settings.mlflow, items, data.images, log=folder.log)
+            logged = standby.call(publish.publish, settings.mlflow, items, data.images)
             for key, model_uri in logged.items():
                 ledger.append("model", key, model_uri=model_uri)
             state = StudyState.of(ledger.events())

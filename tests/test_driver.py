@@ -392,3 +392,15 @@ def test_a_proposer_that_has_to_wait_is_asked_again_when_a_trial_has_ended(place
         executor.close()
     assert len(place.state.trials("complete")) == 2
     assert proposer.asked < 20
+
+
+def test_whoever_waits_for_a_free_slot_is_told_in_the_last_minutes_alone(place: Place) -> None:
+    told: list[int] = []
+    executor = LocalExecutor(2, log=place.folder.log, run=stand_ins.quick, preload=())
+    try:
+        driver = place.driver(executor, idle=lambda: told.append(len(place.state.trials())))
+        assert driver.run(5) == "done"
+    finally:
+        executor.close()
+    assert told
+    assert set(told) == {5}

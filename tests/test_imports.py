@@ -24,8 +24,8 @@ LAYERS = {
     "data.fashion_mnist data.prepared data home settings ledger trial state pruning estimate deadline",
     "training": "fused model augment train precision testing",
     "executors": "executors.base executors executors.worker executors.inline executors.kernel executors.limits "
-    "executors.gpu executors.local executors.preload executors.ray_keeper executors.ray_cluster executors.ray_nodes "
-    "executors.ray_data executors.ray_slot executors.ray",
+    "executors.gpu executors.local executors.preload executors.standby executors.ray_keeper executors.ray_cluster "
+    "executors.ray_nodes executors.ray_data executors.ray_slot executors.ray",
     "proposers": "curve_model proposers.base proposers.features proposers.draws proposers.curves proposers.grid "
     "proposers.optuna proposers.keras_tuner proposers.make proposers",
     "views": "views.mirror views views.optuna_open views.optuna_claim views.optuna_storage "

@@ -98,11 +98,13 @@ def telling_again(job: TrialJob, report: ReportTo) -> TrialResult:
     return stand_ins.result_of(job)
 
 
-@pytest.mark.usefixtures("own_cache")
 def test_a_checkpoint_travels_once_and_not_with_each_report_that_is_told_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ray_slot, "_hide_main", lambda: None)
+    (tmp_path / "node").mkdir()
+    for module in (ray_slot, ray_data):
+        monkeypatch.setattr(module, "cache_folder", lambda: tmp_path / "node")
     slot = Slot(Place(Node("1", "a", 2, 0, 1e12, False), 0, 0.0), telling_again, (), lambda held: held)
     job = stand_ins.job(tmp_path)
     sent = ray_data.shipment(job.data, lambda content: content)

@@ -102,7 +102,7 @@ class LocalExecutor:
         ours, theirs = self._context.Pipe()
         kills_before = self._kernel.count()
         args = (job, theirs, self._run, self._seats[free[0]], str(self._log))
-        process = _started(lambda: self._context.Process(target=_main, args=args, name=job.key, daemon=True))
+        process = started(lambda: self._context.Process(target=_main, args=args, name=job.key, daemon=True))
         theirs.close()
         self._workers[job.key] = _Worker(process, ours, free[0], kills_before)
 
@@ -172,7 +172,7 @@ class LocalExecutor:
         return worker.process.exitcode
 
 
-def _started(make: Callable[[], BaseProcess]) -> BaseProcess:
+def started(make: Callable[[], BaseProcess]) -> BaseProcess:
     """A process, started.
 
     Where the fork server is killed just then, Python starts another for a later try, once the old one has
@@ -253,7 +253,7 @@ def _called(function: Callable[..., Any], args: tuple[Any, ...], log: Path, on_g
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOAD))
     ours, theirs = context.Pipe(duplex=False)
-    process = _started(
+    process = started(
         lambda: context.Process(target=_call, args=(function, args, theirs, str(log), on_gpu), daemon=True),
     )
     theirs.close()
@@ -282,11 +282,22 @@ def _main(job: TrialJob, pipe: Connection, run: RunTrial, seat: _Seat, log: str)
 
 
 def _call(function: Callable[..., Any], args: tuple[Any, ...], pipe: Connection, log: str, on_gpu: bool) -> None:
-    _settle(log)
     if on_gpu:
+        _settle(log)
         gpu.use(next(iter(gpu.shares(gpu.found(), 1))))
     else:
-        gpu.keep_off()
+        settle_off_gpu(log)
+    answer(function, args, pipe)
+
+
+def settle_off_gpu(log: str) -> None:
+    """For a worker that trains nothing: prints into ``log``, and leaves the GPUs to others."""
+    _settle(log)
+    gpu.keep_off()
+
+
+def answer(function: Callable[..., Any], args: tuple[Any, ...], pipe: Connection) -> None:
+    """Calls ``function`` and sends whether it went well, and what it returned or raised."""
     try:
         pipe.send((True, function(*args)))
     except Exception as error:

@@ -82,7 +82,7 @@ class Slot:
         self._folder = _own_folder()
         self._log = self._folder / "log"
         self._read = 0
-        self._sent = 0  # age of the checkpoint that the driver has
+        self._sent = (0, 0)  # mark of the checkpoint that the driver has
         self._turn = threading.Lock()
         self._stopped = self._number = 0
         self._job: TrialJob | None = None
@@ -110,7 +110,7 @@ class Slot:
             self._number, self._job = number, replace(job, data=data, folder=self._folder / "job")
             if checkpoint is not None:
                 durable.write_sealed(self._job.checkpoint, checkpoint.tobytes())
-            self._sent = _age(self._job.checkpoint)
+            self._sent = _mark(self._job.checkpoint)
             self._executor.submit(self._job)
             if self._stopped >= number:
                 self._executor.kill(job.key)
@@ -142,9 +142,9 @@ class Slot:
             return Said()
         happenings = tuple(self._executor.happenings(_LISTEN_S))
         last = happenings[-1] if happenings else None
-        checkpoint, age = None, _age(job.checkpoint)
-        if isinstance(last, Reported) and age != self._sent:  # a report that is told again has none of its own
-            checkpoint, self._sent = durable.read_sealed(job.checkpoint), age
+        checkpoint, mark = None, _mark(job.checkpoint)
+        if isinstance(last, Reported) and mark != self._sent:  # a report that is told again has none of its own
+            checkpoint, self._sent = durable.read_sealed(job.checkpoint), mark
         weights = job.weights.read_bytes() if isinstance(last, Finished) and job.weights.exists() else None
         return Said(happenings, raw(checkpoint), raw(weights), self._new_log())
 
@@ -164,12 +164,13 @@ class Slot:
         return b""
 
 
-def _age(file: Path) -> int:
-    """When it was written, in nanoseconds; 0 where there is none."""
+def _mark(file: Path) -> tuple[int, int]:
+    """Differs once another file was put in its place; zeros where there is none."""
     try:
-        return file.stat().st_mtime_ns
+        found = file.stat()
     except FileNotFoundError:
-        return 0
+        return 0, 0
+    return found.st_ino, found.st_mtime_ns
 
 
 def code() -> str:

@@ -1,0 +1,70 @@
+"""A worker that is ready when it is called, or not: the answer is the same."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fmnist_sweep.executors.standby import Standby
+
+pytestmark = pytest.mark.slow  # its workers come from the server that loads TensorFlow
+
+_seen: list[str] = []
+
+
+def prepare() -> None:
+    _seen.append("prepared")
+
+
+def failing() -> None:
+    raise ValueError("not today")
+
+
+def answer(word: str) -> tuple[str, list[str], int]:
+    if word == "error":
+        raise ValueError("no such word")
+    return word, list(_seen), os.getpid()
+
+
+@pytest.fixture
+def standby(tmp_path: Path) -> Iterator[Standby]:
+    made = Standby(prepare, tmp_path / "log")
+    yield made
+    made.close()
+
+
+def test_without_being_ready_a_fresh_worker_answers(standby: Standby) -> None:
+    word, seen, pid = standby.call(answer, "here")
+    assert (word, seen) == ("here", [])
+    assert pid != os.getpid()
+
+
+def test_a_ready_worker_answers_call_after_call(standby: Standby) -> None:
+    standby.begin()
+    standby.begin()
+    first, second = standby.call(answer, "one"), standby.call(answer, "two")
+    assert (first[:2], second[:2]) == (("one", ["prepared"]), ("two", ["prepared"]))
+    assert first[2] == second[2]
+    with pytest.raises(RuntimeError, match="ValueError: no such word"):
+        standby.call(answer, "error")
+    standby.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(first[2], 0)
+
+
+def test_where_the_ready_worker_has_died_a_fresh_one_answers(standby: Standby) -> None:
+    standby.begin()
+    os.kill(standby.call(answer, "one")[2], signal.SIGKILL)
+    assert standby.call(answer, "two")[:2] == ("two", [])
+
+
+def test_where_getting_ready_fails_a_fresh_worker_answers(tmp_path: Path) -> None:
+    standby = Standby(failing, tmp_path / "log")
+    standby.begin()
+    assert standby.call(answer, "here")[0] == "here"
+    standby.close()
+    assert "not today" in (tmp_path / "log").read_text()
