@@ -109,9 +109,15 @@ def test_a_checkpoint_travels_once_and_not_with_each_report_that_is_told_again(
     job = stand_ins.job(tmp_path)
     sent = ray_data.shipment(job.data, lambda content: content)
     said = [slot.begin(1, job, sent, ray_data.raw(b"older"))]
-    while not any(isinstance(it, Finished) for one in said for it in one.happenings):
-        said.append(slot.go_on(1) if said[-1].happenings else slot.listen(1))
-    told = [one.checkpoint for one in said if any(isinstance(it, Reported) for it in one.happenings)]
+
+    def told_now(kind: type) -> bool:
+        return any(isinstance(it, kind) for it in said[-1].happenings)
+
+    told = []
+    while not told_now(Finished):
+        if told_now(Reported):
+            told.append(said[-1].checkpoint)
+        said.append(slot.go_on(1) if told_now(Reported) else slot.listen(1))
     assert [None if it is None else it.tobytes() for it in told] == [None, None, b"newer"]
     slot.stop(1)
 
