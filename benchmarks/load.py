@@ -140,7 +140,7 @@ class Servers:
             events = ledger.events()
             past, news = events[: made.known], events[made.known :]
             for name, view in self._views(made, ledger):
-                view.open(past)
+                view.open([event for event in past if event.kind == "study"])  # or it would show what is filled in next
                 self._fill(name, made, ledger, size)
                 found[name] = self._measure(name, view, past, news, more)
             made = replace(made, experiment=_experiment(ledger))

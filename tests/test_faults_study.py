@@ -365,7 +365,7 @@ class TestStorageThatDoesNotOpen:
         cli = Cli(patient.home.path.parent, source.folder)
         words = ("run", "--sweep", "smoke", "--train-images", "2000", "--home", patient.home.path.name)
         done = cli.run(*words, "--storage", "/no/scheme.db")
-        assert done.returncode == 1
+        assert done.returncode == 2
         assert "error: --storage /no/scheme.db" in done.stderr
         assert patient.state.storage == ""
         assert cli.run(*words).returncode == 0
