@@ -101,7 +101,7 @@ def _tested(weights: dict[str, Any] | None, net: dict[str, Any] | None, *, final
     if not net:
         return "" if weights else "The test set was not used for this net; `compare` judges nets on it."
     by_seed = ", ".join(_percent(value) for value in net["by_seed"].values())
-    told = f"By seed, the net's test scores are {by_seed}, each after the last epoch, under seeds that the search left."
+    told = f"By seed, the net's test scores are {by_seed}, each after the last epoch, under seeds new to the search."
     if final:
         told += " The finals' verdicts on these images had a part in naming it the champion, which may flatter, too."
     return told if weights else f"{told} The weights in this folder were not tested themselves."
