@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fmnist_sweep import stats
+from fmnist_sweep import counts
 from fmnist_sweep.arch import ArchSpec, TrainSpec, fingerprint
 from fmnist_sweep.display import best_so_far, called, percent
 from fmnist_sweep.state import JobRecord, StudyState
@@ -59,7 +59,7 @@ def sure(state: StudyState) -> str:
     if best is None:
         return "There is nothing to trust yet."
     images = state.study["data_set"]["validation"]
-    margin = 100 * stats.margin(best, images)
+    margin = 100 * counts.margin(best, images)
     line = (
         f"One seed each: {images:,} validation images leave ±{margin:.2f} points (95 %), and another seed moves it too"
     )

@@ -6,7 +6,7 @@ The rule. A net is ``better`` where both hold:
   (an intersection-union test: Berger, Technometrics 24, 1982). ``p_flips``: would other seeds show it on
   these images? Exact sign flips over the seeds, by step-down (``stats.step_down_p``). ``p_two_way``: would it
   hold for other images too? Student's t of the two-way standard error, by Holm; of nets that differ on a
-  handful of images alone, for which t is no match, at least ``stats.few_images_p``. The first assumes no
+  handful of images alone, for which t is no match, at least ``counts.few_images_p``. The first assumes no
   distribution but takes the test images as given; the second is the other way round.
 - The 95 % interval of the pair (over seeds x images) does not hold 0, so that what is shown agrees.
 
@@ -23,9 +23,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fmnist_sweep import stats
+from fmnist_sweep import counts, stats
+from fmnist_sweep.counts import McNemar
 from fmnist_sweep.errors import UsageError
-from fmnist_sweep.stats import Correct, Interval, McNemar
+from fmnist_sweep.stats import Correct, Interval
 
 Outcome = Literal["better", "worse", "not distinguishable"]
 ClaimOutcome = Literal["supported", "refuted", "not decided"]
@@ -164,7 +165,7 @@ def compare_all(
         return ()
     intervals = [stats.paired_bootstrap(nets[a], nets[b], draws=draws, level=1 - LEVEL, seed=seed) for a, b in pairs]
     differences = np.stack([stats.accuracy(nets[a]) - stats.accuracy(nets[b]) for a, b in pairs], axis=1)
-    few = [stats.few_images_p(nets[a], nets[b]) for a, b in pairs]
+    few = [counts.few_images_p(nets[a], nets[b]) for a, b in pairs]
     two_way = [max(stats.two_way_p(interval), least) for interval, least in zip(intervals, few, strict=True)]
     p_values = _p_values(differences, two_way, seed)
     return tuple(
@@ -215,7 +216,7 @@ def _verdict(names: tuple[str, str], a: Correct, b: Correct, interval: Interval,
         seeds=seeds,
         images=images,
         superiority=stats.probability_of_superiority(stats.accuracy(a), stats.accuracy(b)),
-        mcnemar=stats.mcnemar(a, b),
+        mcnemar=counts.mcnemar(a, b),
         minimum_detectable_difference=smallest if math.isfinite(smallest) and sd > 0 else None,
     )
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from scipy.stats import binomtest
 
-from fmnist_sweep import exporting, stats
+from fmnist_sweep import counts, exporting
 from fmnist_sweep.arch import ArchSpec, BlockSpec, TrainSpec, fingerprint
 from fmnist_sweep.commands import export as command
 from fmnist_sweep.data import DataSource
@@ -93,7 +93,7 @@ def test_eight_bits_may_lose_one_point_and_no_more(lost: float, same: float) -> 
 def test_wilsons_interval_is_scipys(data: st.DataObject, images: int) -> None:
     hits = data.draw(st.integers(0, images))
     known = binomtest(hits, images).proportion_ci(0.95, method="wilson")
-    assert stats.wilson(hits, images) == pytest.approx((known.low, known.high), abs=1e-6)
+    assert counts.wilson(hits, images) == pytest.approx((known.low, known.high), abs=1e-6)
 
 
 ARCH = ArchSpec((28, 28, 1), 10, (BlockSpec(8),))

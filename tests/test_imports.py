@@ -19,7 +19,7 @@ PACKAGE = "fmnist_sweep"
 # From the bottom to the top: a module may import what stands before it.
 LAYERS = {
     "values": "errors addresses kernels quiet checks arch arithmetic lab schema mistakes config space scores "
-    "duplicates stats verdicts",
+    "duplicates counts stats verdicts",
     "files and state": "durable sqlite_birth wal fetch data.arrays data.imageset data.source "
     "data.fashion_mnist data.prepared data home settings ledger trial state pruning estimate deadline",
     "training": "fused model augment train precision testing",
@@ -63,7 +63,7 @@ OWNERS: dict[str, tuple[set[str], set[str]]] = {
     "pydantic": ({"schema", "mistakes", "config"}, set()),
     "typer": ({"app", "options", "cli_studies", "cli_tools", "cli"}, set()),
     "rich": ({"display", *COMMANDS}, {"app"}),
-    "scipy": ({"curve_model", "proposers.curves"}, {"stats", "verdicts"}),
+    "scipy": ({"curve_model", "proposers.curves"}, {"counts", "stats", "verdicts"}),
     "keras_tuner": ({"proposers.keras_tuner"}, set()),
     "threadpoolctl": ({"proposers.curves", "proposers.keras_tuner"}, {"estimate"}),
     "requests": (set(), {"fetch", "views.mlflow_client"}),

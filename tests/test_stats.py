@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats as reference
 
-from fmnist_sweep import stats
+from fmnist_sweep import counts, stats
 from fmnist_sweep.errors import UsageError
 from fmnist_sweep.stats import Correct, Floats
 from fmnist_sweep.verdicts import pair_verdict
@@ -319,7 +319,7 @@ def table(both: int, only_a: int, only_b: int, neither: int) -> tuple[Correct, C
 
 def test_mcnemar_of_agrestis_approval_ratings() -> None:
     # Agresti, Categorical Data Analysis, 1990, p. 350; 17.36 without the correction.
-    found = stats.mcnemar(*table(794, 150, 86, 570))
+    found = counts.mcnemar(*table(794, 150, 86, 570))
     assert (found.only_a, found.only_b, found.form) == (150, 86, "chi-square")
     assert found.statistic == pytest.approx((150 - 86 - 1) ** 2 / 236)
     assert (math.sqrt(found.statistic * 236) + 1) ** 2 / 236 == pytest.approx(17.36, abs=0.005)
@@ -330,7 +330,7 @@ def test_mcnemar_of_agrestis_approval_ratings() -> None:
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 5), st.integers(0, 5))
 def test_mcnemar_for_any_table(only_a: int, only_b: int, both: int, neither: int) -> None:
     a, b = table(both, only_a, only_b, neither)
-    found, mirrored = stats.mcnemar(a, b), stats.mcnemar(b, a)
+    found, mirrored = counts.mcnemar(a, b), counts.mcnemar(b, a)
     assert (found.only_a, found.only_b) == (only_a, only_b) == (mirrored.only_b, mirrored.only_a)
     assert found.p_value == mirrored.p_value
     assert found.form == ("exact" if only_a + only_b < 25 else "chi-square")
@@ -383,23 +383,23 @@ def test_scipy_is_not_loaded_at_once() -> None:
 def test_a_net_that_is_always_right_may_still_err_on_other_images() -> None:
     found = stats.accuracy_interval(np.ones((6, 20), bool))
     assert (found.estimate, found.high) == (1.0, 1.0)
-    assert found.low == pytest.approx(stats.wilson(20, 20)[0])
+    assert found.low == pytest.approx(counts.wilson(20, 20)[0])
     assert found.low < 0.9
-    assert stats.margin(1.0, 20) == pytest.approx(1 - found.low)
-    assert stats.margin(0.0, 20) == pytest.approx(stats.margin(1.0, 20))
-    assert stats.margin(0.5, 100) == pytest.approx(0.098, abs=1e-4)
+    assert counts.margin(1.0, 20) == pytest.approx(1 - found.low)
+    assert counts.margin(0.0, 20) == pytest.approx(counts.margin(1.0, 20))
+    assert counts.margin(0.5, 100) == pytest.approx(0.098, abs=1e-4)
 
 
 @pytest.mark.parametrize(("images", "verdict"), [(4, "not distinguishable"), (6, "better")])
 def test_a_handful_of_images_is_judged_exactly(images: int, verdict: str) -> None:
     ours, theirs = np.ones((6, 60), bool), np.ones((6, 60), bool)
     theirs[:, :images] = False  # every seed of one gets these right, and none of the other
-    assert stats.few_images_p(ours, theirs) == pytest.approx(2.0 ** (1 - images))
+    assert counts.few_images_p(ours, theirs) == pytest.approx(2.0 ** (1 - images))
     assert pair_verdict(ours, theirs).verdict == verdict
-    assert stats.few_images_p(ours, ours) == 1.0
+    assert counts.few_images_p(ours, ours) == 1.0
 
 
 def test_of_nets_that_differ_on_many_images_the_exact_test_says_nothing() -> None:
     ours, theirs = np.ones((6, 60), bool), np.ones((6, 60), bool)
-    theirs[:, : stats.EXACT_DISCORDANT] = False
-    assert stats.few_images_p(ours, theirs) == 0.0
+    theirs[:, : counts.EXACT_DISCORDANT] = False
+    assert counts.few_images_p(ours, theirs) == 0.0

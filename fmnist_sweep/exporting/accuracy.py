@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fmnist_sweep import stats
+from fmnist_sweep.counts import wilson
 from fmnist_sweep.exporting.checks import Original
 from fmnist_sweep.scores import TestScore
 from fmnist_sweep.state import JobRecord, StudyState
@@ -18,7 +19,7 @@ def validation(original: Original, class_names: list[str]) -> dict[str, Any]:
     """Accuracy on the validation images, by class too, and which classes are taken for which."""
     counts = original.confusion
     hits, images = int(np.trace(counts)), int(counts.sum())
-    low, high = stats.wilson(hits, images)
+    low, high = wilson(hits, images)
     wrong = [
         {"is": class_names[true], "taken_for": class_names[guess], "images": int(counts[true, guess])}
         for true, guess in zip(*np.nonzero(counts), strict=True)
@@ -59,7 +60,7 @@ def test(state: StudyState, job: JobRecord) -> dict[str, Any]:
 
 
 def _one(score: TestScore) -> dict[str, Any]:
-    low, high = stats.wilson(int(score.hits().sum()), score.images)
+    low, high = wilson(int(score.hits().sum()), score.images)
     return {"accuracy": score.accuracy, "low": low, "high": high, "images": score.images}
 
 

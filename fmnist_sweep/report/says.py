@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from fmnist_sweep import stats
+from fmnist_sweep import counts, stats
 from fmnist_sweep.display import clock, percent
 from fmnist_sweep.finals import listed
 from fmnist_sweep.report.facts import Facts
@@ -73,7 +73,7 @@ def history(search: Search) -> str:
 def _noise(search: Search, score: float) -> str:
     if not search.validation:
         return ONE_SEED
-    error = stats.margin(score, search.validation) / stats.NORMAL_95
+    error = counts.margin(score, search.validation) / counts.NORMAL_95
     return (
         f"A score is one seed on {search.validation:,} images, with a standard error of {100 * error:.2f} points for "
         "the images alone: the last steps may be luck."
