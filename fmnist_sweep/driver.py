@@ -43,7 +43,7 @@ class Driver:
         executor: Where jobs run; closed by whoever made it.
         watch: Called after each event with the state, and about four times a second with None.
         stopping: Says how urgently to end; asked all the time.
-        idle: Called while there is a free slot and nothing to train.
+        idle: Called with the state, time and again, while there is a free slot and nothing to train.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Driver:
         executor: Executor,
         watch: Callable[[StudyState, Event | None], None] = lambda _state, _event: None,
         stopping: Callable[[], Stopping] = lambda: Stopping.NO,
-        idle: Callable[[], None] = lambda: None,
+        idle: Callable[[StudyState], None] = lambda _: None,
     ) -> None:
         self._ledger = ledger
         self._task = task
@@ -193,7 +193,7 @@ class Driver:
             key = self._next(target)
             if key is None:
                 self._settle_shared()  # the last that was proposed may be a net that is known
-                self._idle()
+                self._idle(self.state)
                 return
             self._submit(self.state.jobs[key])
 

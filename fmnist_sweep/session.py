@@ -15,9 +15,10 @@ from fmnist_sweep import kernels, lab, proposers, publish, space, study, summary
 from fmnist_sweep.arch import ArchSpec, TrainSpec
 from fmnist_sweep.aside import move_aside
 from fmnist_sweep.data import DataSource, PreparedData
+from fmnist_sweep.delivery import Delivery
 from fmnist_sweep.driver import Driver
 from fmnist_sweep.ending import Outcome, Stopping
-from fmnist_sweep.errors import FatalError, first_line
+from fmnist_sweep.errors import first_line
 from fmnist_sweep.executors import Executor, gpu, ray_cluster
 from fmnist_sweep.executors.inline import InlineExecutor
 from fmnist_sweep.executors.local import LocalExecutor, auto_workers, call, warm_up
@@ -35,7 +36,6 @@ from fmnist_sweep.views.mlflow_client import check_uri, connect
 
 Watch = Callable[[StudyState, Event | None], None]
 MakeExtras = Callable[[StudyState, PreparedData], Sequence[Extra]]
-_DELIVERY_S = 120.0
 _WORTH = 1.1  # a gain below this may be noise, and bfloat16 has fewer digits
 
 
@@ -142,13 +142,15 @@ def run(settings: Settings, planned: Plan, work: Work, hooks: Hooks) -> Session:
                 _mirrors(settings, ledger, planned) as mirrors,
                 closing(Standby(partial(publish.prepare, settings.mlflow), folder.log)) as standby,
             ):
-                outcome = _drive(settings, task, scene, mirrors, work, hooks, standby)
+                keep_models = planned.config.study.keep_models
+                delivery = Delivery(settings.mlflow, ledger, folder, data, keep_models, mirrors, standby)
+                outcome = _drive(settings, task, scene, mirrors, work, hooks, delivery)
                 if outcome == "done":
                     work.finale(scene)
-                trouble, champion = _finish(settings, scene, mirrors, hooks, standby)
+                trouble, champion = delivery.rest(hooks.say)
                 state = StudyState.of(ledger.events())
                 ledger.append("summary", "", state.seq, markdown=summary.markdown(state, settings))
-                trouble = trouble or _drain(mirrors, _DELIVERY_S)
+                trouble = trouble or delivery.drain()
             state = StudyState.of(ledger.events())
             state.study = {**state.study, "name": planned.name}  # one that was put aside began with another
         finally:
@@ -210,7 +212,7 @@ def _drive(
     mirrors: list[Mirror],
     work: Work,
     hooks: Hooks,
-    standby: Standby,
+    delivery: Delivery,
 ) -> Outcome:
     def stopping() -> Stopping:
         return Stopping.NOW if any(mirror.fatal for mirror in mirrors) else hooks.stopping()
@@ -226,7 +228,7 @@ def _drive(
             executor=executor,
             watch=hooks.watch,
             stopping=stopping,
-            idle=standby.begin,
+            idle=lambda state: delivery.ahead(state, work.target),
         )
         extras = work.extras(driver.state, scene.data)
         outcome = driver.run(work.target, extras, settings.timeout_s, work.patience or 0, search=work.search)
@@ -269,53 +271,6 @@ def _mirrors(settings: Settings, ledger: Ledger, planned: Plan) -> Iterator[list
     finally:
         for mirror in mirrors:
             mirror.close()
-
-
-def _drain(mirrors: list[Mirror], timeout_s: float) -> str:
-    """Waits for the views; says which is behind and why, or nothing."""
-    deadline = time.monotonic() + timeout_s
-    behind = [mirror for mirror in mirrors if not mirror.drain(max(1.0, deadline - time.monotonic()))]
-    return "; ".join(mirror.trouble or "a view is slow" for mirror in behind)
-
-
-def _finish(
-    settings: Settings, scene: Scene, mirrors: list[Mirror], hooks: Hooks, standby: Standby
-) -> tuple[str, Crowned | None]:
-    """Delivers the runs, then logs the kept models and moves the alias.
-
-    Returns:
-        What could not be delivered, and where the alias stands.
-    """
-    ledger, data, folder = scene.ledger, scene.data, scene.folder
-    trouble = _drain(mirrors, _DELIVERY_S)
-    state = StudyState.of(ledger.events())
-    heir = publish.heir(state)
-    wanted = [
-        job
-        for job in state.jobs.values()
-        if job.kept and not job.model_uri and job.run_id and (job.kind != "final" or (heir and job.key == heir[0]))
-    ]
-    if trouble:
-        return trouble, None
-    if wanted or heir:
-        hooks.say(f"logging {len(wanted)} models" if wanted else "checking the champion")
-    try:
-        if wanted:
-            items = [publish.publication(job, folder, data.class_names) for job in wanted]
-            logged = standby.call(publish.publish, settings.mlflow, items, data.images)
-            for key, model_uri in logged.items():
-                ledger.append("model", key, model_uri=model_uri)
-            state = StudyState.of(ledger.events())
-        champion = None
-        if heir is not None:
-            job = state.jobs[heir[0]]
-            item = publish.publication(job, folder, data.class_names)
-            champion = publish.crown(settings.mlflow, item, job.model_uri, heir[1])
-        return publish.link_twins(settings.mlflow, state), champion
-    except FatalError:
-        raise
-    except Exception as error:
-        return f"models: {first_line(error)}", None
 
 
 def attach(settings: Settings, state: StudyState, files: Iterable[Path]) -> str:

@@ -398,7 +398,7 @@ def test_whoever_waits_for_a_free_slot_is_told_in_the_last_minutes_alone(place: 
     told: list[int] = []
     executor = LocalExecutor(2, log=place.folder.log, run=stand_ins.quick, preload=())
     try:
-        driver = place.driver(executor, idle=lambda: told.append(len(place.state.trials())))
+        driver = place.driver(executor, idle=lambda _: told.append(len(place.state.trials())))
         assert driver.run(5) == "done"
     finally:
         executor.close()

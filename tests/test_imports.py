@@ -34,7 +34,7 @@ LAYERS = {
     "a study": "pasts running twins jobs ending driver provenance study aside "
     "exporting.base exporting.keras exporting.saved_model exporting.onnx exporting.litert exporting.formats "
     "exporting.checks exporting.accuracy exporting.manifest exporting.card exporting.examples exporting.folder "
-    "exporting publish display conclusion summary finals standings champion session",
+    "exporting publish delivery display conclusion summary finals standings champion session",
     "the report": "report.parts report.nets report.search report.importance report.images report.origin "
     "report.facts report.says report.look report.final_charts report.search_charts report.page report.text report",
     "the doctor": "doctor.words doctor.findings doctor.records doctor.models doctor.trials doctor.comparison "

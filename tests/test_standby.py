@@ -62,6 +62,32 @@ def test_where_the_ready_worker_has_died_a_fresh_one_answers(standby: Standby) -
     assert standby.call(answer, "two")[:2] == ("two", [])
 
 
+def test_a_call_for_later_is_answered_while_others_train(standby: Standby) -> None:
+    found: list[tuple[str, list[str], int]] = []
+    assert not standby.later(answer, "too early", then=found.append)
+    standby.begin()
+    assert standby.later(answer, "one", then=found.append)
+    assert not standby.later(answer, "busy", then=found.append)
+    standby.look(wait=True)
+    standby.look(wait=True)
+    assert [it[:2] for it in found] == [("one", ["prepared"])]
+    assert standby.later(answer, "two", then=found.append)
+    assert standby.call(answer, "three")[:2] == ("three", ["prepared"])
+    assert [it[0] for it in found] == ["one", "two"]
+
+
+def test_of_a_call_for_later_that_fails_nobody_is_told(standby: Standby) -> None:
+    found: list[object] = []
+    standby.begin()
+    assert standby.later(answer, "error", then=found.append)
+    standby.look(wait=True)
+    assert standby.later(os._exit, 1, then=found.append)
+    standby.look(wait=True)
+    assert not standby.later(answer, "dead", then=found.append)
+    assert standby.call(answer, "here")[:2] == ("here", [])
+    assert not found
+
+
 def test_where_getting_ready_fails_a_fresh_worker_answers(tmp_path: Path) -> None:
     standby = Standby(failing, tmp_path / "log")
     standby.begin()

@@ -25,6 +25,7 @@ class Standby:
         self._prepare = prepare
         self._log = log
         self._ready: tuple[BaseProcess, Connection] | None = None
+        self._then: Callable[[Any], object] | None = None
 
     def begin(self) -> None:
         """Starts the worker, unless there is one."""
@@ -37,12 +38,45 @@ class Standby:
             theirs.close()
             self._ready = process, ours
 
+    def later(self, function: Callable[..., Any], *args: Any, then: Callable[[Any], object]) -> bool:
+        """Has the worker, if there is one, call a module-level ``function`` while the caller does other things.
+
+        Args:
+            function: What to call.
+            args: Its arguments.
+            then: Gets its result, in ``look`` or ``call``; where it raised or the worker died, nobody is told.
+
+        Returns:
+            False if that can't be, as a worker has died or has such a call to answer yet.
+        """
+        if self._ready is None or self._then is not None:
+            return False
+        try:
+            self._ready[1].send((function, args))
+        except OSError:
+            return False
+        self._then = then
+        return True
+
+    def look(self, *, wait: bool = False) -> None:
+        """Passes on the answer to ``later``, if it is there; ``wait`` until it is."""
+        if self._ready is None or self._then is None or not (wait or self._ready[1].poll()):
+            return
+        then, self._then = self._then, None
+        try:
+            good, value = self._ready[1].recv()
+        except (EOFError, OSError):
+            return
+        if good:
+            then(value)
+
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
         """See ``local.call``.
 
         Raises:
             RuntimeError: See there.
         """
+        self.look(wait=True)
         if self._ready is not None:
             with suppress(EOFError, OSError):  # it has died: a fresh one does it
                 self._ready[1].send((function, args))
@@ -59,7 +93,7 @@ class Standby:
             process.kill()
             process.join()
             pipe.close()
-            self._ready = None
+            self._ready, self._then = None, None
 
 
 def _wait(prepare: Callable[[], object], pipe: Connection, log: str) -> None:
