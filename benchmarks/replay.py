@@ -148,12 +148,13 @@ class _Simulated:
     def __init__(self, curves: Mapping[ArchSpec, Curve], workers: int) -> None:
         self.curves = curves
         self.slots = workers
+        self.spreads = False
         self.now = 0.0
         self._due: dict[str, float] = {}
         self._jobs: dict[str, TrialJob] = {}
         self._said: dict[str, int] = {}  # reports that each job has passed: its checkpoint
 
-    def submit(self, job: TrialJob) -> None:
+    def submit(self, job: TrialJob, alone: bool = False) -> None:  # noqa: ARG002
         self._jobs[job.key] = job
         self._train(job.key)
 

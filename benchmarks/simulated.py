@@ -44,11 +44,12 @@ class Simulated:
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
+        self.spreads = False
         self._jobs: dict[str, TrialJob] = {}
         self._passed: dict[str, int] = {}  # reports of each job so far: its checkpoint
         self._next: deque[str] = deque()
 
-    def submit(self, job: TrialJob) -> None:
+    def submit(self, job: TrialJob, alone: bool = False) -> None:  # noqa: ARG002
         self._jobs[job.key] = job
         self._next.append(job.key)
 

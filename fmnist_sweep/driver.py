@@ -78,6 +78,7 @@ class Driver:
         self._patience, self._search = 0, True
         self._extras: set[str] = set()
         self._waits_for: set[str] | None = None  # what ran when the proposer had nothing: none of it has ended yet
+        self._more = True  # whether there was something to train when there was a free slot for it last
         self._deadline = Deadline(None, 0.0, task.config)
         self._pasts = Pasts(task.config.fidelity.price)
         self._worth = judging(proposer, self._pasts, self.state.trials)
@@ -191,9 +192,13 @@ class Driver:
         while len(self._running) < self._executor.slots:
             self._settle_shared()
             key = self._next(target)
+            self._more = key is not None
             if key is None:
                 self._settle_shared()  # the last that was proposed may be a net that is known
                 self._idle(self.state)
+                return
+            if self._running.alone:  # it makes room at its next report
+                self._queue.insert(0, key)
                 return
             self._submit(self.state.jobs[key])
 
@@ -299,10 +304,11 @@ class Driver:
 
     # --- one job
 
-    def _submit(self, job: JobRecord) -> None:
+    def _submit(self, job: JobRecord, *, alone: bool = False) -> None:
         self._record("started", job.key, job.attempts + 1)
-        self._running.start(job)
-        self._executor.submit(jobs.job_of(job, self._task.config.fidelity.rungs, self._data, self._folder))
+        self._running.start(job, alone=alone)
+        trial = jobs.job_of(job, self._task.config.fidelity.rungs, self._data, self._folder)
+        self._executor.submit(trial, alone=alone)
 
     def _take(self, happening: Happening) -> None:
         key = happening.key
@@ -329,8 +335,18 @@ class Driver:
             self._hold(job)
         elif (self._deadline.over or self._stopping() is not Stopping.NO) and report.epoch < job.report_at[-1]:
             self._pause([key])
+        elif new and self._gives_way_or_spreads(job):
+            alone = not self._running.alone
+            self._pause([key])
+            self._submit(job, alone=alone)
         else:
             self._executor.proceed(key)
+
+    def _gives_way_or_spreads(self, job: JobRecord) -> bool:
+        """Whether a job is to go on in another worker: alone, as nothing else is left to train, or no more so."""
+        if self._running.alone:
+            return self._more
+        return not self._more and self._executor.spreads and len(self._running) == 1 and jobs.may_spread(job)
 
     def _goes_on(self, job: JobRecord) -> bool:
         return pruning.goes_on(job, self._rungs, self._task.config.fidelity, self._worth)

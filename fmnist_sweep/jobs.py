@@ -10,6 +10,7 @@ from fmnist_sweep.state import JobRecord, StudyState
 from fmnist_sweep.trial import Keep, TrialJob
 
 _MOST_CHECKPOINTS = 100
+_WORTH_A_START_S = 20.0
 
 
 def job_of(job: JobRecord, rungs: Sequence[float], data: PreparedData, folder: StudyFolder) -> TrialJob:
@@ -32,6 +33,16 @@ def job_of(job: JobRecord, rungs: Sequence[float], data: PreparedData, folder: S
         steady_at,
         steady_alone_at=tuple(point for point in steady_at if point < 1),
     )
+
+
+def may_spread(job: JobRecord) -> bool:
+    """Whether so much of a trial is left, at its own pace, that a new worker with all cores pays.
+
+    Not of the lab's nets and of the finals: more threads add in another order, and their figures are to be the same
+    whatever trained beside them.
+    """
+    last = job.reports[-1]
+    return job.kind == "trial" and last.train_s / last.epoch * (job.report_at[-1] - last.epoch) > _WORTH_A_START_S
 
 
 def crowded_out(state: StudyState, latest: str) -> list[str]:

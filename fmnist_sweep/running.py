@@ -26,6 +26,7 @@ class Running:
         self._silent_until: dict[str, float] = {}  # by key, on the monotonic clock
         self._looked = time.monotonic()
         self._heard: dict[str, int] = {}  # by key, the place of the last report that its worker was answered for
+        self._alone = ""
 
     def __len__(self) -> int:
         return len(self._silent_until)
@@ -36,11 +37,17 @@ class Running:
     def __contains__(self, key: str) -> bool:
         return key in self._silent_until
 
-    def start(self, job: JobRecord) -> None:
-        """A worker was given the job: how long until it reports, arithmetic says."""
+    @property
+    def alone(self) -> str:
+        """The job that has all slots; "" where each has one."""
+        return self._alone if self._alone in self else ""
+
+    def start(self, job: JobRecord, *, alone: bool = False) -> None:
+        """A worker was given the job, and all slots if ``alone``: how long until it reports, arithmetic says."""
         expected = arithmetic.image_s(job.arch, job.train) * self._train_images * _following(job, job.epoch)
         self._silent_until[job.key] = time.monotonic() + max(_FIRST_REPORT_S, _SLOWEST * expected)
         self._heard[job.key] = -1
+        self._alone = job.key if alone else ""
 
     def hear(self, job: JobRecord, report: Report) -> bool:
         """A worker reported: how long until its next report, its pace says.

@@ -331,13 +331,13 @@ class _Repeats:
 
     def __init__(self, inner: InlineExecutor) -> None:
         self._inner, self._last = inner, list[Happening]()
-        self.slots = inner.slots
+        self.slots, self.spreads = inner.slots, inner.spreads
         self.waits: dict[str, int] = {}  # place of the report that each worker waits with
         self.too_early: list[str] = []
         self.recorded: Callable[[], StudyState]
 
-    def submit(self, job: TrialJob) -> None:
-        self._inner.submit(job)
+    def submit(self, job: TrialJob, alone: bool = False) -> None:
+        self._inner.submit(job, alone)
 
     def happenings(self, timeout_s: float) -> list[Happening]:
         told = self._inner.happenings(timeout_s)

@@ -337,6 +337,12 @@ def test_each_worker_has_cores_of_its_own(make_local: Make, tmp_path: Path) -> N
     assert other
     assert not one & other
     assert one | other <= set(usable_cores())
+    for mine in jobs:
+        executor.cancel(mine.key)
+    assert executor.spreads
+    executor.submit(last := job(tmp_path, "last"), alone=True)
+    wait_for((last.folder / "cores").exists, "the cores")
+    assert {int(core) for core in (last.folder / "cores").read_text().split()} == one | other
 
 
 def test_a_fork_server_that_is_killed_while_it_starts_a_worker_is_replaced(make_local: Make, tmp_path: Path) -> None:

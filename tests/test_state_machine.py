@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from fmnist_sweep import jobs, running
 from fmnist_sweep import ledger as ledgers
-from fmnist_sweep import running
 from fmnist_sweep.driver import Driver
 from fmnist_sweep.ending import Stopping
 from fmnist_sweep.errors import FatalError
@@ -78,6 +78,7 @@ class StudyMachine(RuleBasedStateMachine):
         self.hurt: set[str] = set()  # jobs that may have failed
         self.patches = pytest.MonkeyPatch()
         self.patches.setattr(running, "time", self.clock)
+        self.patches.setattr(jobs, "_WORTH_A_START_S", 0.0)
         self.patches.setattr(ledgers, "time", self.clock)
         for module in (mlflow_runs, mlflow_seen):
             self.patches.setattr(module, "connect", lambda _: self.tracker)

@@ -78,8 +78,18 @@ class Executor(Protocol):
         """Jobs that run at the same time."""
         ...
 
-    def submit(self, job: TrialJob) -> None:
-        """Starts a worker for ``job``; there must be a free slot, and no other job of that key."""
+    @property
+    def spreads(self) -> bool:
+        """Whether a job that is alone trains faster for it, see ``submit``."""
+        ...
+
+    def submit(self, job: TrialJob, alone: bool = False) -> None:
+        """Starts a worker for ``job``; there must be a free slot, and no other job of that key.
+
+        Args:
+            job: What to train.
+            alone: Whether it may use what all slots have, as they are free and stay so until it has ended.
+        """
         ...
 
     def happenings(self, timeout_s: float) -> list[Happening]:

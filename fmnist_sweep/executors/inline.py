@@ -19,6 +19,7 @@ class InlineExecutor:
     """See ``Executor``. A cancelled job ends at its next report."""
 
     slots = 1
+    spreads = False
 
     def __init__(self, run: RunTrial = run_trial) -> None:
         self._run = run
@@ -27,7 +28,7 @@ class InlineExecutor:
         self._thread: threading.Thread | None = None
         self._key = ""
 
-    def submit(self, job: TrialJob) -> None:
+    def submit(self, job: TrialJob, alone: bool = False) -> None:  # noqa: ARG002
         """See ``Executor``."""
         if self._thread is not None:
             raise ValueError(f"{job.key}: the one slot is taken by {self._key}")

@@ -30,6 +30,7 @@ from fmnist_sweep.trial import RunTrial, TrialJob, run_trial
 
 WORKER_BYTES = 1_500_000_000
 _CALLS = 3
+_THREADS_ALONE = 2
 _NEW_SERVER_S = 10.0
 PRELOAD = ("fmnist_sweep.executors.preload",)
 
@@ -42,11 +43,15 @@ def auto_workers() -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Seat:
-    """What a worker may use: the cores that it is pinned to (none: all), its threads, its share of a GPU."""
+    """What a worker may use: the cores that it is pinned to (none: all), its threads, its share of a GPU.
+
+    ``at_once``: operations of the graph at a time.
+    """
 
     cores: tuple[int, ...]
     threads: int
     share: GpuShare | None
+    at_once: int = 1
 
 
 @dataclass(slots=True)
@@ -85,6 +90,7 @@ class LocalExecutor:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(list(preload))
         self._seats = _seats(shares or (None,) * workers, threads)
+        self.spreads = workers > 1 and threads is None and not any(shares)
         self._workers: dict[str, _Worker] = {}
         self._kernel = Kills()
 
@@ -93,7 +99,7 @@ class LocalExecutor:
         """See ``Executor``."""
         return self._slots
 
-    def submit(self, job: TrialJob) -> None:
+    def submit(self, job: TrialJob, alone: bool = False) -> None:
         """See ``Executor``."""
         busy = {worker.slot for worker in self._workers.values()}
         free = [slot for slot in range(self._slots) if slot not in busy]
@@ -101,7 +107,8 @@ class LocalExecutor:
             raise ValueError(f"{job.key}: no free slot, or it runs already")
         ours, theirs = self._context.Pipe()
         kills_before = self._kernel.count()
-        args = (job, theirs, self._run, self._seats[free[0]], str(self._log))
+        seat = _all_of(self._seats) if alone and self.spreads else self._seats[free[0]]
+        args = (job, theirs, self._run, seat, str(self._log))
         process = started(lambda: self._context.Process(target=_main, args=args, name=job.key, daemon=True))
         theirs.close()
         self._workers[job.key] = _Worker(process, ours, free[0], kills_before)
@@ -200,6 +207,13 @@ def _seats(shares: Sequence[GpuShare | None], threads: int | None) -> list[_Seat
     if cpus < len(cores):  # a share of their time: which of them are free only the kernel knows
         return [_Seat((), each, share) for share in shares]
     return [_Seat(tuple(cores[(slot * each) % len(cores) :][:each]), each, share) for slot, share in enumerate(shares)]
+
+
+def _all_of(seats: Sequence[_Seat]) -> _Seat:
+    """The seat of a worker that is alone: all cores, and as many threads as were seen to help small batches."""
+    cores = tuple(core for seat in seats for core in seat.cores)
+    threads = sum(seat.threads for seat in seats)
+    return _Seat(cores, min(threads, _THREADS_ALONE), None, at_once=min(len(seats), _THREADS_ALONE))
 
 
 def _ensure_fork_server() -> None:
@@ -353,4 +367,4 @@ def _use(seat: _Seat) -> None:
     tensorflow = sys.modules.get("tensorflow")
     if tensorflow is not None:
         tensorflow.config.threading.set_intra_op_parallelism_threads(seat.threads)
-        tensorflow.config.threading.set_inter_op_parallelism_threads(1)
+        tensorflow.config.threading.set_inter_op_parallelism_threads(seat.at_once)

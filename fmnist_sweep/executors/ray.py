@@ -96,13 +96,15 @@ class RayExecutor:
         self.fetched: dict[str, int] = {}  # bytes of images that came to each node
         self._await_first()
 
+    spreads = False
+
     @property
     def slots(self) -> int:
         """See ``Executor``; one at least, since a job that finds no slot waits for one."""
         able = [held for held in self._slots.values() if held.ready and (self._is_good(held) or held.job is not None)]
         return max(1, len(able))
 
-    def submit(self, job: TrialJob) -> None:
+    def submit(self, job: TrialJob, alone: bool = False) -> None:  # noqa: ARG002
         """See ``Executor``."""
         running = [held.job.key for held in self._slots.values() if held.job] + [it.key for it in self._queue]
         if job.key in running or len(running) >= self.slots:
