@@ -48,6 +48,26 @@ def weights_of(model: object) -> list[NDArray[np.float32]]:
     return [np.asarray(weight) for weight in model.weights]  # type: ignore[attr-defined]
 
 
+def test_the_images_are_in_memory_once_wherever_they_lie(source: DataSource, tmp_path: Path) -> None:
+    from fmnist_sweep.train import Training
+
+    def memory(tensor: object) -> NDArray[np.uint8]:
+        return np.frombuffer(memoryview(tensor), np.uint8)  # type: ignore[arg-type]
+
+    loaded = datasets.prepare(source, tmp_path, train_images=48).load()
+    askew = np.empty(48 * 28 * 28 + 1, np.uint8)[1:].reshape(48, 28, 28, 1)
+    askew[:] = loaded.train_images
+    fixed = loaded.train_images.copy()
+    fixed.flags.writeable = False
+    training = Training(PLAIN, TrainSpec(epochs=1), loaded)
+    assert np.shares_memory(memory(training.images), loaded.train_images)
+    assert np.shares_memory(memory(training.validation[0]), loaded.validation_images)
+    for other in (askew, fixed):
+        copied = Training(PLAIN, TrainSpec(epochs=1), replace(loaded, train_images=other)).images
+        assert not np.shares_memory(memory(copied), other)
+        assert np.array_equal(copied, loaded.train_images)
+
+
 @pytest.mark.parametrize("arch", [PLAIN, replace(PLAIN, batch_norm="after_activation")], ids=["plain", "batch norm"])
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_an_epoch_is_the_epoch_of_keras_fit(arch: ArchSpec, optimizer: str, split: Split) -> None:

@@ -62,7 +62,7 @@ class PreparedData:
         return len(self.class_names)
 
     def load(self) -> Split:
-        """Maps the images into memory, read-only.
+        """Maps the images into memory; what is changed there never reaches the files.
 
         Raises:
             DataError: A file is missing or no longer what ``prepare`` wrote.
@@ -156,7 +156,7 @@ def _npy(array: Bytes) -> bytes:
 
 def _map(path: Path) -> Bytes:
     try:
-        array: Bytes = np.load(path, mmap_mode="r", allow_pickle=False)
+        array: Bytes = np.load(path, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{path} can't be read: {error}; start again, which mends it") from error
     return array
