@@ -24,6 +24,7 @@ from fmnist_sweep.errors import SweepError
 BENCHMARKS = {
     "throughput": ("throughput", "how many images a second do two workers train, beside Keras' fit with all cores?"),
     "layers": ("layers", "what do the fused layers and Adam save beside Keras' own, and what oneDNN?"),
+    "alone": ("alone", "what are all cores worth to a net that trains alone?"),
     "sweep": ("sweep", "50 trials of the default sweep beside Optuna with Keras, and KerasTuner"),
     "fidelity": ("fidelity", "what does a short training say of a full one? Rung schedules replayed on real curves"),
     "noise": ("noise", "how noisy is a score, and how much less is one over many steps?"),

@@ -51,6 +51,7 @@ def train(
     *,
     log: Path,
     workers: int = 0,
+    alone: bool = False,
     enough: Enough = lambda _: False,
     ended: Callable[[str, Heard], None] = lambda _key, _heard: None,
 ) -> dict[str, Heard]:
@@ -60,6 +61,7 @@ def train(
         jobs: What to train, each from its beginning: a worker reports no point that another has reported.
         log: Where the workers' libraries print.
         workers: At a time; as many as the product would use, unless told.
+        alone: Whether they train one after the other, each with what all workers have.
         enough: Asked after each report; when it says so, all workers are ended.
         ended: Told of each job that is trained to its end.
 
@@ -75,8 +77,8 @@ def train(
     waiting, running = list(jobs), set[str]()
     try:
         while waiting or running:
-            while waiting and len(running) < executor.slots:
-                executor.submit(waiting[0])
+            while waiting and len(running) < (1 if alone else executor.slots):
+                executor.submit(waiting[0], alone=alone)
                 running.add(waiting.pop(0).key)
             for happening in executor.happenings(_TICK_S):
                 _take(happening, heard[happening.key], executor)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from benchmarks import __main__ as command
 from benchmarks import (
+    alone,
     bookkeeping,
     calibration_real,
     images,
@@ -163,6 +164,20 @@ def test_the_ratio_of_layers_is_that_of_each_round() -> None:
     name, product, keras, without, *ratios = result.tables[0].rows[0]
     assert (name, product, keras) == ("default: a", "50 (42 to 75)", "25 (21 to 38)")
     assert (without, ratios) == ("17 (14 to 25)", ["2.00 (2.00 to 2.00)", "3.00 (3.00 to 3.00)"])
+
+
+# --- alone
+
+
+def test_nets_alone_are_told_quickest_first_with_the_ratio_of_each_round() -> None:
+    nets = [arch for arch, _ in layers.drawn("default", 2)]
+    found = [{"one": [0.4, 0.2], "all": [0.2, 0.1]}, {"one": [0.1], "all": [0.2]}]
+    result = alone.summed_up(nets, found, 2, quick=False)
+    quick, slow, mean = result.tables[0].rows
+    assert quick == (nets[1].short, "10", "5", "0.50")
+    assert slow == (nets[0].short, "4 (3 to 4)", "8 (6 to 9)", "2.00 (2.00 to 2.00)")
+    assert mean[-1] == "1.00"
+    assert result.figures["ratios"] == {nets[0].short: 2.0, nets[1].short: 0.5}
 
 
 # --- the model of time
