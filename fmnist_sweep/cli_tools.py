@@ -92,11 +92,14 @@ def export(
 @app.command()
 @told
 def predict(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="The folder of an exported model.")],
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="The folder of an exported model, or its name in HOME/exports.")
+    ],
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Image files, .npy arrays or IDX files.")],
     invert: Annotated[
         bool, typer.Option("--invert", help="Dark clothes on a light ground, as in photographs.")
     ] = False,
+    home: Home = HOME,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,  # noqa: ARG001
@@ -104,7 +107,8 @@ def predict(
     """Classify images with an exported model."""
     from fmnist_sweep.commands import predict as command
 
-    finish(command.predict(model, inputs, invert=invert, console=console(quiet)), as_json)
+    exports = settings_of(home).home.exports
+    finish(command.predict(model, inputs, exports=exports, invert=invert, console=console(quiet)), as_json)
 
 
 @app.command()
@@ -154,11 +158,12 @@ def data(
 @app.command()
 @told
 def sweeps(
+    home: Home = HOME,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,  # noqa: ARG001
 ) -> None:
-    """List the shipped sweeps and what each is for."""
+    """List the shipped sweeps, what each is for, and which have a study here."""
     from fmnist_sweep.commands import listing
 
-    finish(listing.sweeps(console(quiet)), as_json)
+    finish(listing.sweeps(settings_of(home), console(quiet)), as_json)

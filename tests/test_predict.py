@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from rich.console import Console
 
 from fmnist_sweep.commands import predict
-from fmnist_sweep.errors import DataError
+from fmnist_sweep.errors import DataError, ExportError
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
 
@@ -19,6 +20,20 @@ def read(path: Path, side: int = 16, channels: int = 1, *, invert: bool = False)
     images = predict._read(path, (side, side, channels), invert)
     assert len(images) == 1
     return images.reshape(images.shape[1:])
+
+
+@pytest.mark.parametrize(("here", "found"), [(False, "home/exports/shoes"), (True, "shoes")])
+def test_a_model_that_is_not_here_is_looked_up_among_the_exports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: bool, found: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    exports = Path("home/exports")
+    for folder in (exports / "shoes", *([Path("shoes")] if here else [])):
+        folder.mkdir(parents=True)
+    with pytest.raises(ExportError, match=f"^{found} is no exported model"):
+        predict.predict(Path("shoes"), [Path("x.png")], exports=exports, invert=False, console=Console(quiet=True))
+    with pytest.raises(ExportError, match="hats is no exported model"):
+        predict.predict(Path("hats"), [Path("x.png")], exports=exports, invert=False, console=Console(quiet=True))
 
 
 def test_sixteen_bits_are_read_as_eight(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from fmnist_sweep import arithmetic, config, lab
 from fmnist_sweep.arch import ArchSpec, TrainSpec, fingerprint
 from fmnist_sweep.schema import TRAIN_KEYS, Domain
 from fmnist_sweep.space import RandomSuggest, configurations, sample
+from tests.conftest import Cli
 
 SHAPE = (28, 28, 1)
 NAMES = ["accuracy", "batchnorm", "default", "smoke", "tiny"]
@@ -76,6 +77,16 @@ def test_the_ablation_is_four_nets_by_six_seeds_with_all_else_equal() -> None:
     assert fingerprint(none, lab.PROTOCOL) == fingerprint(plain.arch, plain.train)
     assert everywhere == intended.arch
     assert arithmetic.cost(everywhere).parameters == 691_122
+
+
+def test_the_list_says_which_have_a_study_in_the_home_folder(cli: Cli) -> None:
+    assert [it["begun"] for it in cli.json("sweeps", "--home", "home")["sweeps"]] == [False] * len(NAMES)
+    folder = cli.folder / "home" / "studies" / "tiny"
+    folder.mkdir(parents=True)
+    (folder / "ledger.db").touch()
+    begun = {it["name"]: it["begun"] for it in cli.json("sweeps", "--home", "home")["sweeps"]}
+    assert begun == {name: name == "tiny" for name in NAMES}
+    assert "studies of these in home: tiny" in cli.run("sweeps", "--home", "home").stderr
 
 
 @pytest.mark.slow

@@ -41,9 +41,10 @@ def data(settings: Settings, console: Console) -> dict[str, Any]:
     }
 
 
-def sweeps(console: Console) -> dict[str, Any]:
-    """Lists the shipped sweeps."""
+def sweeps(settings: Settings, console: Console) -> dict[str, Any]:
+    """Lists the shipped sweeps, and under which there is a study in the home folder."""
     loaded = {name: config.load(name)[1] for name in config.names()}
+    begun = [name for name in loaded if name in settings.home.studies()]
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("sweep", no_wrap=True)
     table.add_column("for")
@@ -53,9 +54,18 @@ def sweeps(console: Console) -> dict[str, Any]:
         table.add_row(name, sweep.title, str(sweep.study.trials), str(sweep.epochs))
     console.print(table)
     console.print(f"their files: {config.folder()}", highlight=False, soft_wrap=True)
+    if begun:
+        there = f"studies of these in {settings.home.path}: {', '.join(begun)}"
+        console.print(there, highlight=False, soft_wrap=True, markup=False)
     return {
         "sweeps": [
-            {"name": name, "title": sweep.title, "trials": sweep.study.trials, "epochs": sweep.epochs}
+            {
+                "name": name,
+                "title": sweep.title,
+                "trials": sweep.study.trials,
+                "epochs": sweep.epochs,
+                "begun": name in begun,
+            }
             for name, sweep in loaded.items()
         ]
     }

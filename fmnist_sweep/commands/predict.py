@@ -19,15 +19,22 @@ _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
 _SHOWN = 20
 
 
-def predict(model: Path, inputs: list[Path], *, invert: bool, console: Console) -> dict[str, Any]:
+def predict(model: Path, inputs: list[Path], *, exports: Path, invert: bool, console: Console) -> dict[str, Any]:
     """Classifies every image of ``inputs``; see the command line's ``predict``.
+
+    Args:
+        model: The folder of an export, or its name in ``exports``.
+        inputs: Image files, ``.npy`` arrays or IDX files.
+        exports: Where ``export`` puts models unless told otherwise.
+        invert: Whether the images are dark on light.
+        console: For people.
 
     Raises:
         SweepError: No such model or image, or images of another shape.
     """
     if not inputs:
         raise UsageError("no input given; valid: image files, .npy or IDX files")
-    exported = exporting.read(model)
+    exported = exporting.read(model if model.exists() or not (exports / model).is_dir() else exports / model)
     batches = [(path, _read(path, exported.shape, invert)) for path in inputs]
     classify = exported.form.load(exported.path)
     found: list[dict[str, Any]] = []
