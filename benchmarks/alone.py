@@ -13,6 +13,7 @@ from benchmarks.options import Options
 from benchmarks.record import Record
 from benchmarks.tables import Result, Table
 from fmnist_sweep.arch import ArchSpec
+from fmnist_sweep.executors import limits
 from fmnist_sweep.trial import TrialJob
 
 NAME = "alone"
@@ -43,7 +44,7 @@ def run(options: Options, record: Record) -> Result:
 
                 def measure(job: TrialJob = job, way: str = way) -> dict[str, float]:
                     log = folder / "workers.log"
-                    heard = workers.train([job], log=log, workers=2, alone=way == "all")[job.key]
+                    heard = workers.train([job], log=log, workers=limits.cpus(), alone=way == "all")[job.key]
                     first, second = (heard.at(point) for point in _POINTS)
                     return {"s": (second.train_s - first.train_s) / (second.images - first.images)}
 
@@ -74,7 +75,7 @@ def summed_up(
         name=NAME,
         about=(
             f"Training images by second of a worker that is alone, n={rounds} rounds in turns: median (quartiles). "
-            "One core: pinned, one thread, as beside another worker. Both: two threads, as the last trial of a study."
+            "One core: pinned, one thread, as beside other workers. All: as the last trial of a study."
         ),
         figures={
             "ratios": dict(zip((arch.short for arch, _ in ranked), medians, strict=True)),
@@ -83,7 +84,7 @@ def summed_up(
         tables=(
             Table(
                 "Images by second",
-                ("net", "one core", "both", "both / one"),
+                ("net", "one core", "all", "all / one"),
                 (*rows, ("geometric mean", "", "", f"{mean:.2f}")),
             ),
         ),

@@ -9,6 +9,7 @@ from fmnist_sweep.ledger import Event
 
 _ENDS = ("held", "ended", "paused", "died")
 _CUT_SHORT = ("paused", "died")
+_AT_ONCE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +61,13 @@ PARTS = ("train", "score", "start", "tell", "end", "lost", "tail", "idle")
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A worker's life: when it began, ended and how, and its reports.
+    """A worker's life: whose, when it began, ended and how, and its reports.
 
     A report is (time, seconds of training so far, seconds of scoring for it). Where the last is unknown, as in ledgers
     of older releases, scoring is booked with what it lies among: the first under ``start``, the others under ``tell``.
     """
 
+    job: str
     began: float
     ended: float
     cut_short: bool
@@ -111,7 +113,7 @@ def _stretches(events: Iterable[Event]) -> Iterator[Stretch]:
     for event in events:
         if event.kind == "session":  # what trained when a driver was killed is told of by the next one
             for job, since in began.items():
-                yield Stretch(since, last, True, before.get(job, 0.0), tuple(reports[job]))
+                yield Stretch(job, since, last, True, before.get(job, 0.0), tuple(reports[job]))
                 if reports[job]:
                     before[job] = reports[job][-1][1]
             began.clear()
@@ -125,7 +127,7 @@ def _stretches(events: Iterable[Event]) -> Iterator[Stretch]:
         elif event.kind in _ENDS and event.job in began:
             life = tuple(reports[event.job])
             cut_short = event.kind in _CUT_SHORT
-            yield Stretch(began.pop(event.job), event.time, cut_short, before.get(event.job, 0.0), life)
+            yield Stretch(event.job, began.pop(event.job), event.time, cut_short, before.get(event.job, 0.0), life)
             if life:
                 before[event.job] = life[-1][1]
 
@@ -143,10 +145,23 @@ def _wall(events: Sequence[Event]) -> float:
 
 def _tail(stretches: Sequence[Stretch], workers: int) -> float:
     """Seconds of workers without a job after the last start, while another has one."""
-    last = max(it.began for it in stretches)
-    ends = sorted(it.ended for it in stretches if it.ended > last)
+    spans = _unbroken(stretches)
+    last = max(began for began, _ in spans)
+    ends = sorted(ended for _, ended in spans if ended > last)
     idle_from_the_last_start = (workers - len(ends)) * (ends[-1] - last) if ends else 0.0
     return idle_from_the_last_start + sum(ends[-1] - ended for ended in ends)
+
+
+def _unbroken(stretches: Iterable[Stretch]) -> list[tuple[float, float]]:
+    """From when to when jobs had a worker; one that goes on in another at once had one all along."""
+    spans: dict[str, list[tuple[float, float]]] = {}
+    for it in sorted(stretches, key=lambda it: it.began):
+        known = spans.setdefault(it.job, [])
+        if known and it.began - known[-1][1] < _AT_ONCE_S:
+            known[-1] = known[-1][0], it.ended
+        else:
+            known.append((it.began, it.ended))
+    return [span for of_job in spans.values() for span in of_job]
 
 
 def most_at_once(spans: Iterable[tuple[float, float]]) -> int:

@@ -163,7 +163,7 @@ def sweeps(
     quiet: Quiet = False,
     verbose: Verbose = False,  # noqa: ARG001
 ) -> None:
-    """List the shipped sweeps, what each is for, and which have a study here."""
+    """List the shipped sweeps, what each is for, and which have a study of their name here."""
     from fmnist_sweep.commands import listing
 
     finish(listing.sweeps(settings_of(home), console(quiet)), as_json)

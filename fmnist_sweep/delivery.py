@@ -85,7 +85,7 @@ class Delivery:
         Raises:
             FatalError: MLflow can't be used at all.
         """
-        self._standby.look(wait=True)
+        self._standby.look(_TIMEOUT_S)
         trouble = self.drain()
         if trouble:
             return trouble, None

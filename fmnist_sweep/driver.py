@@ -197,9 +197,6 @@ class Driver:
                 self._settle_shared()  # the last that was proposed may be a net that is known
                 self._idle(self.state)
                 return
-            if self._running.alone:  # it makes room at its next report
-                self._queue.insert(0, key)
-                return
             self._submit(self.state.jobs[key])
 
     def _next(self, target: int) -> str | None:
@@ -304,9 +301,9 @@ class Driver:
 
     # --- one job
 
-    def _submit(self, job: JobRecord, *, alone: bool = False) -> None:
+    def _submit(self, job: JobRecord) -> None:
         self._record("started", job.key, job.attempts + 1)
-        self._running.start(job, alone=alone)
+        alone = self._running.start(job)
         trial = jobs.job_of(job, self._task.config.fidelity.rungs, self._data, self._folder)
         self._executor.submit(trial, alone=alone)
 
@@ -335,18 +332,19 @@ class Driver:
             self._hold(job)
         elif (self._deadline.over or self._stopping() is not Stopping.NO) and report.epoch < job.report_at[-1]:
             self._pause([key])
-        elif new and self._gives_way_or_spreads(job):
-            alone = not self._running.alone
+        elif new and report.epoch < job.report_at[-1] and self._is_to_move(job):
+            self._running.leave_to("" if self._running.alone == key else key)
             self._pause([key])
-            self._submit(job, alone=alone)
+            self._queue.insert(0, key)
         else:
             self._executor.proceed(key)
 
-    def _gives_way_or_spreads(self, job: JobRecord) -> bool:
-        """Whether a job is to go on in another worker: alone, as nothing else is left to train, or no more so."""
-        if self._running.alone:
-            return self._more
-        return not self._more and self._executor.spreads and len(self._running) == 1 and jobs.may_spread(job)
+    def _is_to_move(self, job: JobRecord) -> bool:
+        """Whether a job is to go on in another worker: with all slots, as nothing else is left, or with one again."""
+        beside = len(self._running) > 1
+        if self._running.alone == job.key:
+            return beside
+        return not (beside or self._more) and self._executor.spreads and jobs.may_spread(job)
 
     def _goes_on(self, job: JobRecord) -> bool:
         return pruning.goes_on(job, self._rungs, self._task.config.fidelity, self._worth)

@@ -39,15 +39,25 @@ class Running:
 
     @property
     def alone(self) -> str:
-        """The job that has all slots; "" where each has one."""
+        """The job that was given all slots; "" where each has one."""
         return self._alone if self._alone in self else ""
 
-    def start(self, job: JobRecord, *, alone: bool = False) -> None:
-        """A worker was given the job, and all slots if ``alone``: how long until it reports, arithmetic says."""
+    def leave_to(self, key: str) -> None:
+        """The job of that key is given all slots when it is started, if nothing trains then; none is if it is ""."""
+        self._alone = key
+
+    def start(self, job: JobRecord) -> bool:
+        """A worker is given the job: how long until it reports, arithmetic says.
+
+        Returns:
+            Whether it may have all slots.
+        """
+        if self._alone == job.key and len(self):
+            self._alone = ""
         expected = arithmetic.image_s(job.arch, job.train) * self._train_images * _following(job, job.epoch)
         self._silent_until[job.key] = time.monotonic() + max(_FIRST_REPORT_S, _SLOWEST * expected)
         self._heard[job.key] = -1
-        self._alone = job.key if alone else ""
+        return self._alone == job.key
 
     def hear(self, job: JobRecord, report: Report) -> bool:
         """A worker reported: how long until its next report, its pace says.

@@ -212,15 +212,13 @@ class FakeWorkers:
         self._said: dict[str, Happening] = {}  # the last word of each worker
         self._passed: dict[str, int] = {}  # report points that each worker has passed
         self.at_work: dict[str, TrialJob] = {}
-        self.alone = ""  # the worker that has all slots, if it is at work
         self.waiting: dict[str, Report] = {}  # workers that wait for the driver's answer, with what they said
 
     # --- the driver's side
 
     def submit(self, job: TrialJob, alone: bool = False) -> None:
         assert job.key not in self.at_work
-        assert len(self.at_work) < (1 if alone or self.alone in self.at_work else self.slots)
-        self.alone = job.key if alone else ""
+        assert len(self.at_work) < (1 if alone else self.slots)
         assert self._recorded("started", job.key), f"{job.key} is trained, and the ledger does not say so"
         saved = int(job.checkpoint.read_text()) if job.checkpoint.exists() else 0
         self._passed[job.key] = max(0, saved - 1)  # what was saved may never have been told

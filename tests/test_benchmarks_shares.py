@@ -97,6 +97,27 @@ def test_a_worker_that_waits_for_the_last_net_of_another_is_told_apart() -> None
     assert found.not_training == pytest.approx(5 / 20)
 
 
+def test_the_last_net_that_goes_on_in_another_worker_ends_no_tail() -> None:
+    found = shares.of_events(
+        _events(
+            (0, "session", "", None),
+            (0, "started", "a", None),
+            (0, "started", "b", None),
+            (4, "report", "a", 4.0),
+            (4, "ended", "a", None),  # from here on b trains alone
+            (7, "report", "b", 7.0),
+            (7, "paused", "b", None),
+            (7.1, "started", "b", None),  # with all cores
+            (10.1, "report", "b", 9.0),
+            (10.1, "ended", "b", None),
+            score_s=0.0,
+        )
+    )
+    assert found.tail == pytest.approx(6.1)
+    assert found.start == pytest.approx(1.0)
+    assert found.idle == pytest.approx(0.1)
+
+
 def test_where_nobody_told_how_long_scoring_took_no_second_is_lost() -> None:
     told = ((0, "session", "", None), (1, "started", "a", None), (5, "report", "a", 3.0), (10, "report", "a", 7.0))
     found = shares.of_events(_events(*told, (11, "ended", "a", None)))

@@ -34,8 +34,8 @@ class _Standby:
             return True
         return False
 
-    def look(self, *, wait: bool = False) -> None:
-        if wait and self._later is not None:
+    def look(self, wait_s: float = 0.0) -> None:
+        if wait_s and self._later is not None:
             self.answer()
 
     def answer(self, *, good: bool = True) -> None:

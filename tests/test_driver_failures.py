@@ -188,9 +188,9 @@ def test_a_net_of_long_epochs_has_the_time_for_its_first(place: Place, monkeypat
     executor = InlineExecutor(stand_ins.quick)
     driver, submit, given = place.driver(executor), executor.submit, list[float]()
 
-    def noting(job: TrialJob) -> None:
+    def noting(job: TrialJob, alone: bool = False) -> None:
         given.append(driver._running._silent_until[job.key] - time.monotonic())
-        submit(job)
+        submit(job, alone)
 
     monkeypatch.setattr(executor, "submit", noting)
     driver.run(1)

@@ -86,7 +86,7 @@ def test_the_list_says_which_have_a_study_in_the_home_folder(cli: Cli) -> None:
     (folder / "ledger.db").touch()
     begun = {it["name"]: it["begun"] for it in cli.json("sweeps", "--home", "home")["sweeps"]}
     assert begun == {name: name == "tiny" for name in NAMES}
-    assert "studies of these in home: tiny" in cli.run("sweeps", "--home", "home").stderr
+    assert "studies of these names in home: tiny" in cli.run("sweeps", "--home", "home").stderr
 
 
 @pytest.mark.slow

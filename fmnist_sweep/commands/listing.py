@@ -42,7 +42,7 @@ def data(settings: Settings, console: Console) -> dict[str, Any]:
 
 
 def sweeps(settings: Settings, console: Console) -> dict[str, Any]:
-    """Lists the shipped sweeps, and under which there is a study in the home folder."""
+    """Lists the shipped sweeps, and whose name a study in the home folder has."""
     loaded = {name: config.load(name)[1] for name in config.names()}
     begun = [name for name in loaded if name in settings.home.studies()]
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -55,7 +55,7 @@ def sweeps(settings: Settings, console: Console) -> dict[str, Any]:
     console.print(table)
     console.print(f"their files: {config.folder()}", highlight=False, soft_wrap=True)
     if begun:
-        there = f"studies of these in {settings.home.path}: {', '.join(begun)}"
+        there = f"studies of these names in {settings.home.path}: {', '.join(begun)}"
         console.print(there, highlight=False, soft_wrap=True, markup=False)
     return {
         "sweeps": [

@@ -88,7 +88,7 @@ class Executor(Protocol):
 
         Args:
             job: What to train.
-            alone: Whether it may use what all slots have, as they are free and stay so until it has ended.
+            alone: Whether it may use what all slots have, as they are free. Jobs that come later are started beside it.
         """
         ...
 

@@ -90,7 +90,9 @@ class LocalExecutor:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(list(preload))
         self._seats = _seats(shares or (None,) * workers, threads)
-        self.spreads = workers > 1 and threads is None and not any(shares)
+        self._alone = _all_of(self._seats)
+        may = threads is None and not any(shares) and limits.cpus() > 1
+        self.spreads = may and self._alone.threads > self._seats[0].threads
         self._workers: dict[str, _Worker] = {}
         self._kernel = Kills()
 
@@ -107,7 +109,7 @@ class LocalExecutor:
             raise ValueError(f"{job.key}: no free slot, or it runs already")
         ours, theirs = self._context.Pipe()
         kills_before = self._kernel.count()
-        seat = _all_of(self._seats) if alone and self.spreads else self._seats[free[0]]
+        seat = self._alone if alone and self.spreads else self._seats[free[0]]
         args = (job, theirs, self._run, seat, str(self._log))
         process = started(lambda: self._context.Process(target=_main, args=args, name=job.key, daemon=True))
         theirs.close()
@@ -211,9 +213,9 @@ def _seats(shares: Sequence[GpuShare | None], threads: int | None) -> list[_Seat
 
 def _all_of(seats: Sequence[_Seat]) -> _Seat:
     """The seat of a worker that is alone: all cores, and as many threads as were seen to help small batches."""
-    cores = tuple(core for seat in seats for core in seat.cores)
-    threads = sum(seat.threads for seat in seats)
-    return _Seat(cores, min(threads, _THREADS_ALONE), None, at_once=min(len(seats), _THREADS_ALONE))
+    cores = tuple(sorted({core for seat in seats for core in seat.cores}))
+    threads = min(sum(seat.threads for seat in seats), _THREADS_ALONE)
+    return _Seat(cores, max(threads, seats[0].threads), None, at_once=_THREADS_ALONE)
 
 
 def _ensure_fork_server() -> None:

@@ -12,6 +12,9 @@ from typing import Any
 
 from fmnist_sweep.executors import local
 
+_DEATHS = 3
+_PATIENCE_S = 120.0
+
 
 class Standby:
     """Calls functions as ``local.call`` does, in a worker that is ready for them if there was time for that.
@@ -26,10 +29,11 @@ class Standby:
         self._log = log
         self._ready: tuple[BaseProcess, Connection] | None = None
         self._then: Callable[[Any], object] | None = None
+        self._deaths = 0
 
     def begin(self) -> None:
-        """Starts the worker, unless there is one."""
-        if self._ready is None:
+        """Starts the worker, unless there is one, or so many have died that it is no bad luck."""
+        if self._ready is None and self._deaths < _DEATHS:
             context = multiprocessing.get_context("forkserver")
             context.set_forkserver_preload(list(local.PRELOAD))
             ours, theirs = context.Pipe()
@@ -54,18 +58,28 @@ class Standby:
         try:
             self._ready[1].send((function, args))
         except OSError:
+            self._end_dead()
             return False
         self._then = then
         return True
 
-    def look(self, *, wait: bool = False) -> None:
-        """Passes on the answer to ``later``, if it is there; ``wait`` until it is."""
-        if self._ready is None or self._then is None or not (wait or self._ready[1].poll()):
+    def look(self, wait_s: float = 0.0) -> None:
+        """Passes on the answer to ``later``, if it is there.
+
+        Args:
+            wait_s: How long to wait for it; a worker that was waited for in vain is ended.
+        """
+        if self._ready is None or self._then is None:
+            return
+        if not self._ready[1].poll(wait_s):
+            if wait_s:
+                self.close()
             return
         then, self._then = self._then, None
         try:
             good, value = self._ready[1].recv()
         except (EOFError, OSError):
+            self._end_dead()
             return
         if good:
             then(value)
@@ -76,7 +90,7 @@ class Standby:
         Raises:
             RuntimeError: See there.
         """
-        self.look(wait=True)
+        self.look(_PATIENCE_S)
         if self._ready is not None:
             with suppress(EOFError, OSError):  # it has died: a fresh one does it
                 self._ready[1].send((function, args))
@@ -85,6 +99,10 @@ class Standby:
                     raise RuntimeError(value)
                 return value
         return local.call(function, *args, log=self._log)
+
+    def _end_dead(self) -> None:
+        self._deaths += 1
+        self.close()
 
     def close(self) -> None:
         """Ends the worker."""
