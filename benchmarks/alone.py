@@ -75,7 +75,8 @@ def summed_up(
         name=NAME,
         about=(
             f"Training images by second of a worker that is alone, n={rounds} rounds in turns: median (quartiles). "
-            "One core: pinned, one thread, as beside other workers. All: as the last trial of a study."
+            "One core: pinned, one thread, as beside other workers. All: two operations at a time on all cores, as the "
+            "last trial of a study."
         ),
         figures={
             "ratios": dict(zip((arch.short for arch, _ in ranked), medians, strict=True)),

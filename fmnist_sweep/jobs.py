@@ -38,8 +38,7 @@ def job_of(job: JobRecord, rungs: Sequence[float], data: PreparedData, folder: S
 def may_spread(job: JobRecord) -> bool:
     """Whether so much of a trial is left, at its own pace, that a new worker with all cores pays.
 
-    Not of the lab's nets and of the finals: more threads add in another order, and their figures are to be the same
-    whatever trained beside them.
+    Not of the lab's nets and of the finals, whose seconds of training are compared.
     """
     last = job.reports[-1]
     return job.kind == "trial" and last.train_s / last.epoch * (job.report_at[-1] - last.epoch) > _WORTH_A_START_S

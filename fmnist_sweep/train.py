@@ -247,7 +247,7 @@ class Training:
             found = self._one_step(tf.gather(self.images, chosen), tf.gather(self.labels, chosen))
             return step + 1, totals + found
 
-        return tf.while_loop(lambda step, _: step < last, one, (first, tf.zeros(3)))[1]
+        return tf.while_loop(lambda step, _: step < last, one, (first, tf.zeros(3)), parallel_iterations=1)[1]
 
     def _one_step(self, images: Any, labels: Any) -> Any:
         """One optimizer step on uint8 (batch, h, w, c) and (batch,) -> float32 (loss sum, correct, images)."""

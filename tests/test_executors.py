@@ -15,13 +15,16 @@ from pathlib import Path
 import pytest
 
 from benchmarks.nodes import Nodes
+from fmnist_sweep import data as datasets
 from fmnist_sweep import durable
+from fmnist_sweep.arch import ArchSpec, BlockSpec, TrainSpec
+from fmnist_sweep.data import DataSource
 from fmnist_sweep.executors import Died, Executor, Failed, Finished, Happening, Reported, Started
 from fmnist_sweep.executors.inline import InlineExecutor
 from fmnist_sweep.executors.limits import usable_cores
 from fmnist_sweep.executors.local import LocalExecutor, call
 from fmnist_sweep.executors.ray import RayExecutor
-from fmnist_sweep.trial import RunTrial
+from fmnist_sweep.trial import RunTrial, TrialJob, run_trial
 from tests import stand_ins
 from tests.stand_ins import job, result_of, wait_for
 
@@ -243,6 +246,25 @@ class TestExecutor:
 
 
 # Local processes
+
+
+@pytest.mark.slow
+def test_a_net_alone_comes_to_the_same_figures(make_local: Make, source: DataSource, tmp_path: Path) -> None:
+    data = datasets.prepare(source, tmp_path / "data", train_images=1_600)
+    blocks = (BlockSpec(16, dropout=0.25), BlockSpec(32))
+    arch = ArchSpec((28, 28, 1), 10, blocks, batch_norm="after_activation", dense=(64,), dense_dropout=0.25)
+    found = []
+    for alone in (False, True):
+        mine = TrialJob("same", arch, TrainSpec(epochs=2, seed=7), (0.5, 1.0, 2.0), data, tmp_path / str(alone))
+        executor = make_local(run_trial)
+        executor.submit(mine, alone)
+        *_, finished = heard(executor, Finished, proceed=True)
+        assert isinstance(finished, Finished)
+        found.append(finished.result)
+        executor.close()
+    one, other = found
+    assert one.weights_sha256 == other.weights_sha256
+    assert one.best_val_accuracy == other.best_val_accuracy
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fmnist_sweep.executors import gpu, limits, local
+from fmnist_sweep.executors.gpu import GpuShare
 
 ALL = len(limits.usable_cores())
 WHOLE = limits.memory_bytes(Path("/none"), Path("/none"))
@@ -76,3 +77,20 @@ def test_a_worker_is_pinned_to_no_core_where_the_container_has_a_share_of_their_
     assert [(seat.cores, seat.threads) for seat in local._seats((None, None), None)] == [((), 2), ((), 2)]
     monkeypatch.setattr(limits, "cpus", lambda: 64)
     assert [(len(seat.cores), seat.threads) for seat in local._seats((None, None), None)] == [(32, 32), (32, 32)]
+
+
+@pytest.mark.parametrize(
+    ("cpus", "workers", "threads", "at_once"), [(2, 2, 1, 1), (2, 1, 2, 2), (8, 4, 2, 2), (1, 1, 1, 1)]
+)
+def test_operations_run_at_the_same_time_where_a_worker_has_cores_for_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cpus: int, workers: int, threads: int, at_once: int
+) -> None:
+    monkeypatch.setattr(limits, "usable_cores", lambda: list(range(cpus)))
+    monkeypatch.setattr(limits, "cpus", lambda: cpus)
+    seats = local._seats((None,) * workers, None)
+    assert {(seat.threads, seat.at_once) for seat in seats} == {(threads, at_once)}
+    alone = local._all_of(seats)
+    assert (alone.cores, alone.threads, alone.at_once) == (tuple(range(cpus)), threads, 2)
+    assert local.LocalExecutor(workers, log=tmp_path / "log").spreads is (workers > 1)
+    shared = local._seats((GpuShare("0", 1_000),) * workers, None)
+    assert {seat.at_once for seat in shared} == {1}

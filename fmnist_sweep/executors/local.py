@@ -30,7 +30,7 @@ from fmnist_sweep.trial import RunTrial, TrialJob, run_trial
 
 WORKER_BYTES = 1_500_000_000
 _CALLS = 3
-_THREADS_ALONE = 2
+_MOST_AT_ONCE = 2  # of a net's backward pass: a layer's weights and its inputs
 _NEW_SERVER_S = 10.0
 PRELOAD = ("fmnist_sweep.executors.preload",)
 
@@ -43,9 +43,13 @@ def auto_workers() -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Seat:
-    """What a worker may use: the cores that it is pinned to (none: all), its threads, its share of a GPU.
+    """What a worker may use.
 
-    ``at_once``: operations of the graph at a time.
+    Attributes:
+        cores: That it is pinned to; none: all.
+        threads: Of one operation, which fix the order in which it adds up.
+        share: Of a GPU.
+        at_once: Operations of the graph at a time, which changes no figure.
     """
 
     cores: tuple[int, ...]
@@ -91,8 +95,7 @@ class LocalExecutor:
         self._context.set_forkserver_preload(list(preload))
         self._seats = _seats(shares or (None,) * workers, threads)
         self._alone = _all_of(self._seats)
-        may = threads is None and not any(shares) and limits.cpus() > 1
-        self.spreads = may and self._alone.threads > self._seats[0].threads
+        self.spreads = workers > 1 and threads is None and not any(shares) and limits.cpus() > 1
         self._workers: dict[str, _Worker] = {}
         self._kernel = Kills()
 
@@ -202,20 +205,19 @@ def started(make: Callable[[], BaseProcess]) -> BaseProcess:
 
 
 def _seats(shares: Sequence[GpuShare | None], threads: int | None) -> list[_Seat]:
-    if threads is not None:
-        return [_Seat((), threads, share) for share in shares]
     cores, cpus = limits.usable_cores(), limits.cpus()
-    each = max(1, cpus // len(shares))
-    if cpus < len(cores):  # a share of their time: which of them are free only the kernel knows
-        return [_Seat((), each, share) for share in shares]
-    return [_Seat(tuple(cores[(slot * each) % len(cores) :][:each]), each, share) for slot, share in enumerate(shares)]
+    each = threads or max(1, cpus // len(shares))
+    at_once = 1 if any(shares) else min(each, _MOST_AT_ONCE)
+    if threads is not None or cpus < len(cores):  # a share of their time: which of them are free only the kernel knows
+        return [_Seat((), each, share, at_once) for share in shares]
+    pinned = [tuple(cores[(slot * each) % len(cores) :][:each]) for slot in range(len(shares))]
+    return [_Seat(mine, each, share, at_once) for mine, share in zip(pinned, shares, strict=True)]
 
 
 def _all_of(seats: Sequence[_Seat]) -> _Seat:
-    """The seat of a worker that is alone: all cores, and as many threads as were seen to help small batches."""
+    """The seat of a worker that is alone: all cores, for more operations at a time, each of which adds up as ever."""
     cores = tuple(sorted({core for seat in seats for core in seat.cores}))
-    threads = min(sum(seat.threads for seat in seats), _THREADS_ALONE)
-    return _Seat(cores, max(threads, seats[0].threads), None, at_once=_THREADS_ALONE)
+    return _Seat(cores, seats[0].threads, seats[0].share, _MOST_AT_ONCE)
 
 
 def _ensure_fork_server() -> None:

@@ -21,7 +21,7 @@ class Spent:
         what: For people.
         nets: Trained.
         epochs: All together.
-        train_s: Seconds of training on one core, all together.
+        train_s: Seconds of training, as of one worker after the other.
     """
 
     what: str
@@ -43,7 +43,7 @@ class Cost:
         spent: By kind of training, all together last.
         wall_s: Seconds by the clock, pauses between runs left out.
         saved_epochs: That the pruned trials were not trained for.
-        saved_s: The same in seconds of one core, at each trial's own pace.
+        saved_s: The same in seconds of one worker, at each trial's own pace.
         peak_bytes: Largest memory of a worker; 0 where that is not known.
     """
 

@@ -32,7 +32,7 @@ def score_of(job: JobRecord) -> float | None:
 
 
 def seconds_of(job: JobRecord) -> float:
-    """Seconds of training, which is on one core: those of the last report where the job has no result."""
+    """Seconds of training by one worker: those of the last report where the job has no result."""
     if job.result is not None:
         return job.result.train_s
     return job.reports[-1].train_s if job.reports else 0.0
