@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -35,7 +36,7 @@ class Champion:
         return asdict(self)
 
 
-def choose(findings: Findings, state: StudyState) -> Champion:
+def choose(findings: Findings, state: StudyState, left_out: Iterable[str] = ()) -> Champion:
     """Names the champion.
 
     The rule. A finalist that the verdicts call better than every one of the lab's nets wins, the leader by validation
@@ -46,8 +47,13 @@ def choose(findings: Findings, state: StudyState) -> Champion:
 
     The model is the one whose seed has the highest validation accuracy after the last epoch; the test set has no
     say in it.
+
+    Args:
+        findings: Of the finals.
+        state: Of the study.
+        left_out: Names of nets that could not be judged.
     """
-    winner, why = _winner(findings)
+    winner, why = _winner(findings, all_labs=all(is_trial(name) for name in left_out))
     accuracies = {
         seed: state.jobs[job_key(winner.contender.name, seed)].reports[-1].val_accuracy for seed in findings.seeds
     }
@@ -56,7 +62,8 @@ def choose(findings: Findings, state: StudyState) -> Champion:
     return Champion(winner.contender.name, seed, final.same_as or final.key, winner.val_accuracy, why)
 
 
-def _winner(findings: Findings) -> tuple[Standing, str]:
+def _winner(findings: Findings, *, all_labs: bool) -> tuple[Standing, str]:
+    labs = "each of the lab's nets" + ("" if all_labs else " that could be judged")
     leader = findings.standings[0]
     rivals = [it for it in findings.standings if not is_trial(it.contender.name) or it.contender.name in findings.labs]
     finalists = [it for it in findings.standings if it not in rivals]
@@ -64,7 +71,7 @@ def _winner(findings: Findings) -> tuple[Standing, str]:
     better |= {(pair.b, pair.a) for pair in findings.pairs if pair.verdict == "worse"}
     for it in finalists:
         if all((it.contender.name, rival.contender.name) in better for rival in rivals):
-            return it, "better than each of the lab's nets" if rivals else "there is no net of the lab's beside it"
+            return it, f"better than {labs}" if rivals else "there is no net of the lab's beside it"
     beside = [leader, *(it for it in rivals if it is not leader)]
     seeds = len(findings.seeds)
     if smallest_p(seeds) > LEVEL:
@@ -80,4 +87,4 @@ def _winner(findings: Findings) -> tuple[Standing, str]:
         reason = (
             f"of those that are worse than none, its {first.parameters:,} parameters are the fewest, before {larger}"
         )
-    return first, f"no finalist is better than each of the lab's nets; {reason}"
+    return first, f"no finalist is better than {labs}; {reason}"

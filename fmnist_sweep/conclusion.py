@@ -16,7 +16,7 @@ def found(state: StudyState) -> str:
         if leader is not None:
             return (
                 f"No trial is trained in full yet; {called(leader)} is ahead with {percent(leader.best)} "
-                f"after {leader.epoch:g} epochs."
+                f"after {leader.epoch:g} epoch{'s' * (leader.epoch != 1)}."
             )
         if rival is not None:
             return f"{called(rival)} is the best of the lab's nets: {percent(rival.best)} in validation."

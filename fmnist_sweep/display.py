@@ -186,17 +186,6 @@ def percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.2f} %"
 
 
-def points(fraction: float) -> str:
-    """A difference in points, with its sign; a digit more where it would look like nothing; +0.00 for nothing."""
-    shown = 100 * fraction
-    return f"{shown:+.3f}" if 0.0005 <= abs(shown) < 0.005 else f"{round(shown, 2) + 0.0:+.2f}"
-
-
-def probability(p: float) -> str:
-    """As in ``0.031``; a digit more where it would look like the level of 0.05 itself."""
-    return f"{p:.4f}" if f"{p:.3f}" == "0.050" else f"{p:.3f}"
-
-
 def clock(seconds: float) -> str:
     """As in ``45 s``, ``3 min``, ``1 h 20 min``."""
     if seconds < 90:

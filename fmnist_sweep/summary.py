@@ -86,6 +86,7 @@ def epochs_saved(state: StudyState) -> tuple[float, float]:
 def markdown(state: StudyState, settings: Settings) -> str:
     """The study in Markdown, for MLflow's description."""
     study, ended = state.study, counts(state)
+    many = sum(ended.values())
     lines = [
         f"**{conclusion.found(state)}**",
         "",
@@ -93,7 +94,7 @@ def markdown(state: StudyState, settings: Settings) -> str:
         "",
         f"Study `{study['name']}`: {study['title']}",
         "",
-        f"{sum(ended.values())} trials: {ended['complete']} complete, {ended['pruned']} pruned, "
+        f"{many} trial{'s' * (many != 1)}: {ended['complete']} complete, {ended['pruned']} pruned, "
         f"{ended['failed']} failed. {study['train_images']:,} training images, seed {study['seed']}.",
         "",
         "| net | layers | parameters | epochs | validation accuracy | training |",

@@ -27,6 +27,7 @@ from fmnist_sweep import counts, stats
 from fmnist_sweep.counts import McNemar
 from fmnist_sweep.errors import UsageError
 from fmnist_sweep.stats import Correct, Interval
+from fmnist_sweep.wording import points, probability
 
 Outcome = Literal["better", "worse", "not distinguishable"]
 ClaimOutcome = Literal["supported", "refuted", "not decided"]
@@ -102,8 +103,8 @@ class PairVerdict:
     def figures(self) -> str:
         """Difference, interval, p-value and seeds, in points, as part of a sentence."""
         return (
-            f"{_points(self.mean_difference)} points (95 % interval {_points(self.ci_low)} to "
-            f"{_points(self.ci_high)}, p {self.p_value:.2g}, {self.seeds} seeds)"
+            f"{points(self.mean_difference)} points (95 % interval {points(self.ci_low)} to "
+            f"{points(self.ci_high)}, p {probability(self.p_value)}, {self.seeds} seeds)"
         )
 
     @property
@@ -298,7 +299,3 @@ def _told(pair: PairVerdict) -> str:
 
 def _reach(pair: PairVerdict) -> str:
     return f"; {pair.reach}" if pair.verdict == "not distinguishable" else ""
-
-
-def _points(fraction: float) -> str:
-    return f"{100 * fraction:+.2f}"

@@ -33,6 +33,16 @@ def test_a_finalist_that_beats_all_of_the_labs_nets_is_champion(tmp_path: Path) 
     assert found.val_accuracy == pytest.approx(0.95 - 0.001 * 7 / 8)
 
 
+def test_a_net_of_the_lab_that_was_not_judged_is_not_said_to_be_beaten(tmp_path: Path) -> None:
+    ledger = searched(tmp_path)
+    nets = finals.contenders(StudyState.of(ledger.events()), 1, variants())
+    finish(ledger, nets, {"trial-2": 0.95, **dict.fromkeys(lab.NAMES, 0.90)})
+    findings, state = judged(ledger, nets)
+    assert champion.choose(findings, state, ["trial-1"]).why == "better than each of the lab's nets"
+    found = champion.choose(findings, state, ["trial-1", "lab-cnn3"])
+    assert found.why == "better than each of the lab's nets that could be judged"
+
+
 def test_the_second_finalist_wins_where_it_alone_beats_the_labs_nets(tmp_path: Path) -> None:
     ledger = searched(tmp_path)
     nets = finals.contenders(StudyState.of(ledger.events()), 2, variants())

@@ -25,7 +25,7 @@ from fmnist_sweep.arch import ArchSpec, BlockSpec, TrainSpec, fingerprint
 from fmnist_sweep.commands import export as command
 from fmnist_sweep.data import DataSource
 from fmnist_sweep.errors import ExportError, UsageError
-from fmnist_sweep.exporting import FormatCheck, Written, accuracy, checks, examples
+from fmnist_sweep.exporting import FormatCheck, Written, accuracy, card, checks, examples, manifest
 from fmnist_sweep.exporting import folder as folder_of_exports
 from fmnist_sweep.exporting.formats import FORMATS
 from fmnist_sweep.home import Home
@@ -348,7 +348,8 @@ def test_the_last_lines_say_what_is_there_how_exact_it_is_and_what_to_type(
     told = ending(story.state, Written({"keras": CHECK, "litert-int8": rounded}, {"onnx": "disagrees"}), tmp_path)
     for part in (
         f"trial {story.state.ranked()[0].number} is in my model as keras, litert-int8: ",
-        "keras: the original's class for all 10,000 test images. litert-int8: for 98.77 % of 10,000 test images.",
+        "keras: the original's class for all 10,000 test images. "
+        "litert-int8: the original's class for 98.77 % of 10,000 test images.",
         "Refused, and not there: onnx.",
         "or was lucky, compare tells",
         "my model/MODEL_CARD.md",
@@ -358,5 +359,42 @@ def test_the_last_lines_say_what_is_there_how_exact_it_is_and_what_to_type(
         assert part in told
     story.compare(1, 2)
     told = ending(story.state, Written({"litert-int8": rounded}, {}), tmp_path)
-    assert "the original's class" not in told
+    assert "for all" not in told
     assert "compare" not in told
+
+
+def test_of_one_of_the_labs_nets_nobody_asks_whether_it_beats_them(tmp_path: Path) -> None:
+    story = Story().begin().lab()
+    console, settings = Console(file=io.StringIO(), width=80), settings_of(tmp_path)
+    net, written = story.state.jobs["lab-cnn1"], Written({"keras": CHECK}, {})
+    command._closing(settings, story.state, net, Path("model"), written).show(console)
+    assert isinstance(console.file, io.StringIO)
+    assert "compare" not in console.file.getvalue()  # which would find no trial
+    story.search(2)
+    command._closing(settings, story.state, net, Path("model"), written).show(console)
+    told = " ".join(console.file.getvalue().split())
+    assert "or was lucky" not in told
+    assert "fmnist_sweep compare" in told
+
+
+def test_of_the_finals_the_champion_alone_is_exported() -> None:
+    story = Story().begin().search(2)
+    story.compare(1, 2)
+    final = next(job.key for job in story.state.of_kind("final"))
+    for key in (final, "trial-0000"):
+        story.tell("kept", key)
+    with pytest.raises(UsageError, match=f"'{final}' has no kept model; valid: best, champion, 0$"):
+        command._chosen(story.state, final)
+
+
+@pytest.mark.parametrize(("seeds", "by"), [(2, "validation"), (6, "verdicts")])
+def test_what_made_a_final_the_champion_is_told_as_it_was(seeds: int, by: str) -> None:
+    story = Story().begin().search(2)
+    story.compare(1, seeds)
+    final = next(job for job in story.state.of_kind("final"))
+    source = manifest._training(story.state, final)
+    assert source["crowned_by"] == by
+    net = {"by_seed": {"1": 0.9}}
+    told = card._tested(None, net, crowned=card._crowned({"source": source}))
+    assert ("had a part in naming it" in told) == (by == "verdicts")
+    assert "crowned_by" not in manifest._training(story.state, story.state.trials()[0])

@@ -19,7 +19,7 @@ PACKAGE = "fmnist_sweep"
 # From the bottom to the top: a module may import what stands before it.
 LAYERS = {
     "values": "errors addresses kernels quiet checks arch arithmetic lab schema mistakes config space scores "
-    "duplicates counts stats verdicts",
+    "duplicates counts stats wording verdicts",
     "files and state": "durable sqlite_birth wal fetch data.arrays data.imageset data.source "
     "data.fashion_mnist data.prepared data home settings ledger trial state pruning estimate deadline",
     "training": "fused model augment train precision testing",

@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -247,6 +247,14 @@ def test_finals_of_an_older_release_lack_images_and_nothing_else() -> None:
     for sentence in ("but not what it takes the others for", "holds no images", "is not known for this study"):
         assert sentence in read
         assert sentence in report.markdown(story.state, findings)
+
+
+def test_a_finalist_that_nothing_is_left_to_compare_with_has_a_report() -> None:
+    story = empty().search(3)
+    findings = replace(story.compare(1, 6), pairs=(), claims=(), without_duplicates=())
+    html = report.html(story.state, findings)
+    assert "Differences between pairs" not in html
+    assert "forest" not in Page.of(html).figures
 
 
 def test_the_reason_of_a_failure_is_told() -> None:

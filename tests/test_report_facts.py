@@ -231,6 +231,43 @@ def test_a_verdict_on_an_earlier_state_says_so_and_what_to_type(told: tuple[Stud
     assert verdict.command == "python -m fmnist_sweep compare --study default"
 
 
+def test_a_net_that_the_finals_could_not_judge_is_named(told: tuple[StudyState, Findings]) -> None:
+    state = copy.deepcopy(told[0])
+    assert state.compared is not None
+    assert not any("diverged" in line for line in gather(state, told[1]).verdict.beside)
+    state.compared = {**state.compared, "left_out": [{**state.compared["contenders"][0], "name": "lab-cnn9"}]}
+    assert "lab-cnn9 diverged in the finals, so it is not judged." in gather(state, told[1]).verdict.beside
+
+
+def test_a_net_that_failed_has_no_score_and_one_of_the_lab_that_still_trains_leads_nobody() -> None:
+    story = Story().begin().lab().search(6)
+    best = story.state.ranked()[0]
+    found = gather(story.state, None).search
+    assert found.best_of_lab is not None
+    story.tell("ended", best.key, 1, state="failed", reason="diverged: the loss became nan", result=None)
+    ahead = max((job for job in story.state.of_kind("lab") if not job.same_as), key=lambda job: job.best or 0.0)
+    story.tell("started", ahead.key, 2)
+    search = gather(story.state, None).search
+    assert best.number not in [it.number for it in search.attempts]
+    assert search.best_of_lab is not None
+    assert search.best_of_lab.name != ahead.key
+    assert ahead.key not in [it.name for it in search.front]
+    assert ahead.key in [it.name for it in search.lab]
+
+
+def test_a_gap_that_is_none_is_not_called_the_widest(facts: Facts) -> None:
+    assert "The widest gap at the end is that of" in says.curves(facts.search)
+    (curve, *_) = facts.search.shown
+    flat = replace(curve, train_accuracy=curve.val_accuracy)
+    told = says.curves(replace(facts.search, shown=(flat, flat)))
+    assert told.startswith("None of these nets does better on the training images")
+
+
+def test_the_labs_nets_show_what_a_seed_does_only_where_they_are(facts: Facts) -> None:
+    assert "The lab's nets, which nobody chose" in says.shrinkage(facts.shrinkages)
+    assert "lab" not in says.shrinkage([it for it in facts.shrinkages if not it.lab])
+
+
 def test_mistakes_of_a_net_that_led_before_are_not_shown_as_the_leaders(told: tuple[StudyState, Findings]) -> None:
     state = copy.deepcopy(told[0])
     assert state.mistakes is not None

@@ -18,7 +18,7 @@ from fmnist_sweep.commands import closing
 from fmnist_sweep.commands.closing import Closing, Step
 from fmnist_sweep.commands.run import Ended, lab_epochs, named_net, study_of
 from fmnist_sweep.data import PreparedData
-from fmnist_sweep.display import clock, points, probability
+from fmnist_sweep.display import clock
 from fmnist_sweep.errors import StudyError
 from fmnist_sweep.finals import Contender
 from fmnist_sweep.session import Scene, Work
@@ -29,6 +29,7 @@ from fmnist_sweep.stats import smallest_p
 from fmnist_sweep.trial import Extra
 from fmnist_sweep.verdicts import LEVEL, PairVerdict
 from fmnist_sweep.views import tensorboard
+from fmnist_sweep.wording import points, probability
 
 UNJUDGED = 1
 
@@ -62,7 +63,7 @@ def compare(settings: Settings, top: int, seeds: int, *, curves: bool = False, q
         finals.test(sound, numbers, scene.ledger, scene.folder, scene.source, scene.data)
         state = StudyState.of(scene.ledger.events())
         findings = standings.judge(state, sound, numbers)
-        winner = champion.choose(findings, state)
+        winner = champion.choose(findings, state, out)
         finals.record(scene.ledger, sound, numbers, winner.to_dict(), [net for net in nets if net.name in out])
         found.append((findings, winner))
         left_out.update(out)
@@ -70,7 +71,7 @@ def compare(settings: Settings, top: int, seeds: int, *, curves: bool = False, q
     work = Work(len(before.trials()), extras, finale, search=False)
     ended = study_of(settings, planned, work, quiet, console, results=False)
     if found:
-        told = _told(ended, settings, *found[0], curves, quiet, console)
+        told = _told(ended, settings, *found[0], top, curves, quiet, console)
         if left_out and not quiet:
             console.print(Text(f"\n{'; '.join(left_out.values())}."))
         return replace(told, result={**told.result, "left_out": list(left_out)})
@@ -102,6 +103,7 @@ def _told(
     settings: Settings,
     findings: Findings,
     winner: Champion,
+    top: int,
     curves: bool,
     quiet: bool,
     console: Console,
@@ -120,7 +122,7 @@ def _told(
         console.print(Text(f"Champion: {winner.name}, its model of seed {winner.seed}: {winner.why}."))
         if crowned is not None:
             console.print(f"{crowned.line}.", highlight=False)
-        _closing(settings, findings, state, page, shown).show(console)
+        _closing(settings, findings, state, top, page, shown).show(console)
     if trouble and not ended.session.undelivered:
         console.print(closing.undelivered(trouble), soft_wrap=True)
     result = as_json(findings, state)
@@ -265,7 +267,9 @@ def _changes(changed: Sequence[tuple[PairVerdict, PairVerdict]]) -> str:
     return f"Verdicts that change: {'; '.join(told)}." if told else "No verdict changes without them."
 
 
-def _closing(settings: Settings, findings: Findings, state: StudyState, page: Path, shown: Path | None) -> Closing:
+def _closing(
+    settings: Settings, findings: Findings, state: StudyState, top: int, page: Path, shown: Path | None
+) -> Closing:
     """What was found once more, after all the tables, and what to do with it."""
     seeds = len(findings.seeds)
     few = smallest_p(seeds) > LEVEL
@@ -279,8 +283,7 @@ def _closing(settings: Settings, findings: Findings, state: StudyState, page: Pa
     ]
     if shown is not None:
         look.append(Step("the curves", f"tensorboard --logdir {shlex.quote(str(shown))}"))
-    more = [
-        Step("more seeds, so that something can be shown", closing.command("compare", settings, state, " --seeds 6"))
-    ]
+    words = f" --top {top} --seeds 6"
+    more = [Step("more seeds, so that something can be shown", closing.command("compare", settings, state, words))]
     export = Step("take the champion away", closing.command("export", settings, state, " --model champion"))
     return Closing(f"{findings.sentence}.", sure, look, [*(more if few else []), export])

@@ -18,6 +18,7 @@ from fmnist_sweep.executors.local import warm_up
 from fmnist_sweep.exporting import CARD, FormatCheck, Material, Written
 from fmnist_sweep.settings import Settings
 from fmnist_sweep.state import JobRecord, StudyState
+from fmnist_sweep.wording import points
 
 _TOLD = (
     "max_abs_difference",
@@ -90,18 +91,20 @@ def _closing(settings: Settings, state: StudyState, job: JobRecord, target: Path
     (images,) = {check.images for check in written.checks.values()}
     parts = [f"{', '.join(exact)}: the original's class for all {images:,} test images."] if exact else []
     parts += [
-        f"{label}: for {100 * check.argmax_agreement:.2f} % of {images:,} test images."
+        f"{label}: the original's class for {100 * check.argmax_agreement:.2f} % of {images:,} test images."
         for label, check in written.checks.items()
         if label not in exact
     ]
     parts += [f"Refused, and not there: {', '.join(written.refused)}."] if written.refused else []
-    parts += ["Whether it beats the lab's nets or was lucky, compare tells."] if state.compared is None else []
+    comparable = state.compared is None and bool(state.ranked())
+    if comparable and job.kind == "trial":
+        parts.append("Whether it beats the lab's nets or was lucky, compare tells.")
     steps = [Step("classify an image", f"{PROGRAM} predict {shlex.quote(str(target))} IMAGE.png")]
     return Closing(
         f"{called(job)} is in {target} as {', '.join(written.checks)}: {percent(job.kept_accuracy)} in validation.",
         " ".join(parts),
         [Step("what it is for, how accurate, its limits", str(target / CARD))],
-        [*steps, *([compare_step(settings, state)] if state.compared is None else [])],
+        [*steps, *([compare_step(settings, state)] if comparable else [])],
     )
 
 
@@ -113,9 +116,7 @@ def _line(label: str, target: Path, check: FormatCheck) -> str:
     )
     scored = ""
     if check.val_accuracy is not None and check.val_accuracy_loss is not None:
-        scored = (
-            f", validation accuracy {100 * check.val_accuracy:.2f} % ({-100 * check.val_accuracy_loss:+.2f} points)"
-        )
+        scored = f", validation accuracy {100 * check.val_accuracy:.2f} % ({points(-check.val_accuracy_loss)} points)"
     return (
         f"{label}: {target / check.path}, {check.bytes / 1e6:.2f} MB, {agrees} (largest difference "
         f"{check.max_abs_difference:.1g}){scored}, {check.latency_ms:.3g} ms for one image, "
@@ -133,7 +134,7 @@ def _told(target: Path, check: FormatCheck) -> dict[str, Any]:
 
 
 def _chosen(state: StudyState, model: str) -> JobRecord:
-    kept = {job.key: job for job in state.jobs.values() if job.kept}
+    kept = {job.key: job for job in state.jobs.values() if job.kept and job.kind != "final"}
     best = next(iter(state.ranked()), None)
     if model == "best":
         if best is None:
@@ -148,6 +149,6 @@ def _chosen(state: StudyState, model: str) -> JobRecord:
         key = state.jobs[key].same_as
     if key not in kept:
         valid = ["best", "champion"]
-        valid += [str(job.number) if job.kind == "trial" else job.key for job in kept.values() if job.kind != "final"]
+        valid += [str(job.number) if job.kind == "trial" else job.key for job in kept.values()]
         raise UsageError(f"--model {model!r} has no kept model; valid: {', '.join(valid)}")
     return kept[key]

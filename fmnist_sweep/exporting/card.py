@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from fmnist_sweep.data import FASHION_MNIST
+from fmnist_sweep.wording import points
 
 FILE = "MODEL_CARD.md"
 
@@ -46,6 +47,7 @@ The data set {name}, files that the sweep named (MD5: {sums}). {about} Trained o
 
 _NO_PART = "had no part in either"
 _JUDGED = "judged nets in the finals, and so had a part in naming this one the champion"
+_TRIED = "scored nets in the finals, and had no part in naming this one the champion: so few seeds give no verdict"
 
 
 def text(manifest: dict[str, Any]) -> str:
@@ -87,22 +89,24 @@ def _accuracy(manifest: dict[str, Any]) -> str:
     mistaken = f"Most often mistaken: {confused}. " if confused else ""
     return (
         f"{table}\n\nThe validation score is {manifest['source']['chosen']}; such a choice flatters. "
-        f"{_tested(weights, net, final=_final(manifest))}\n\nOn the validation images. By class: {by_class}. {mistaken}"
+        f"{_tested(weights, net, crowned=_crowned(manifest))}\n\n"
+        f"On the validation images. By class: {by_class}. {mistaken}"
     ).rstrip()
 
 
-def _final(manifest: dict[str, Any]) -> bool:
-    """Whether the model is the finals' champion: they export no other of theirs."""
-    return str(manifest["source"]["job"]).startswith("final-")
+def _crowned(manifest: dict[str, Any]) -> str:
+    """What made the model the finals' champion, who export no other of theirs; "" for all other models."""
+    source = manifest["source"]
+    return str(source.get("crowned_by", "verdicts")) if str(source["job"]).startswith("final-") else ""
 
 
-def _tested(weights: dict[str, Any] | None, net: dict[str, Any] | None, *, final: bool) -> str:
+def _tested(weights: dict[str, Any] | None, net: dict[str, Any] | None, *, crowned: str) -> str:
     """What the test scores are of."""
     if not net:
         return "" if weights else "The test set was not used for this net; `compare` judges nets on it."
     by_seed = ", ".join(_percent(value) for value in net["by_seed"].values())
     told = f"By seed, the net's test scores are {by_seed}, each after the last epoch, under seeds new to the search."
-    if final:
+    if crowned == "verdicts":
         told += " The finals' verdicts on these images had a part in naming it the champion, which may flatter, too."
     return told if weights else f"{told} The weights in this folder were not tested themselves."
 
@@ -133,7 +137,8 @@ def _limits(manifest: dict[str, Any]) -> str:
 
 
 def _data(manifest: dict[str, Any]) -> str:
-    data = {**manifest["data"], "test": _JUDGED if _final(manifest) else _NO_PART}
+    part = {"verdicts": _JUDGED, "validation": _TRIED}.get(_crowned(manifest), _NO_PART)
+    data = {**manifest["data"], "test": part}
     if _fashion(manifest):
         return _DATA.format(**data)
     sums = ", ".join(f"{md5} {name}" for name, md5 in data["files"].items())
@@ -185,7 +190,7 @@ def _files(manifest: dict[str, Any]) -> str:
     )
     lossy = [
         f" In 8-bit integers ({name}) {_percent(it['val_accuracy'])} of the validation images are right, "
-        f"{-100 * it['val_accuracy_loss']:+.2f} points."
+        f"{points(-it['val_accuracy_loss'])} points against the original."
         for name, it in formats.items()
         if "val_accuracy" in it
     ]

@@ -10,6 +10,8 @@ from fmnist_sweep import arithmetic
 from fmnist_sweep.exporting import accuracy
 from fmnist_sweep.exporting.checks import Original
 from fmnist_sweep.state import JobRecord, StudyState
+from fmnist_sweep.stats import smallest_p
+from fmnist_sweep.verdicts import LEVEL
 
 _PREPROCESSING = "none: the model takes raw pixels, 0 to 255, as (batch, height, width, channels)"
 _OF_DATA = ("name", "about", "files", "training", "validation")
@@ -51,9 +53,11 @@ def describe(state: StudyState, job: JobRecord, origin: dict[str, Any], original
 def _training(state: StudyState, job: JobRecord) -> dict[str, Any]:
     last = job.reports[-1].epoch if job.reports else 0.0
     best = job.result.best_epoch if job.result else last
+    epochs = "its one epoch" if last == 1 else f"the best of {last:g} epochs"
+    crowned = {"crowned_by": _crowned_by(state)} if job.kind == "final" else {}
     chosen = {
-        "trial": f"that of the best of {last:g} epochs, in a search of {len(state.trials())} trials",
-        "lab": f"that of the best of {last:g} epochs",
+        "trial": f"that of {epochs}, in a search of {len(state.trials())} trial{'s' * (len(state.trials()) != 1)}",
+        "lab": f"that of {epochs}",
         "final": "that after the last epoch of one run of the finals, where the best run by it stands for its net",
     }[job.kind]
     return {
@@ -64,7 +68,14 @@ def _training(state: StudyState, job: JobRecord) -> dict[str, Any]:
         "epoch": last if job.kind == "final" else best,
         "train_s": job.result.train_s if job.result else 0.0,
         "chosen": chosen,
+        **crowned,
     }
+
+
+def _crowned_by(state: StudyState) -> str:
+    """What made a final the champion: verdicts on the test images, or validation where seeds are too few for any."""
+    seeds = len(state.compared["seeds"]) if state.compared else 0
+    return "verdicts" if seeds and smallest_p(seeds) <= LEVEL else "validation"
 
 
 def _installed() -> Iterator[tuple[str, str]]:

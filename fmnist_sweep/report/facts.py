@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from typing import Any
 
 from fmnist_sweep.conclusion import sure, unjudged
 from fmnist_sweep.display import percent
@@ -117,6 +118,7 @@ def _judged(state: StudyState, findings: Findings, rows: tuple[NetRow, ...]) -> 
         f"{findings.sentence}.",
         (
             *([sure(state)] if outdated else []),
+            *(f"{net['name']} diverged in the finals, so it is not judged." for net in _left_out(state)),
             *crowned,
             f"{leader.name} is {leader.net}: {percent(leader.accuracy)} of the test images right "
             f"({_interval(leader)}), with {counted(leader.parameters, 'parameter')}.",
@@ -126,6 +128,10 @@ def _judged(state: StudyState, findings: Findings, rows: tuple[NetRow, ...]) -> 
         ),
         _compare(state) if outdated else "",
     )
+
+
+def _left_out(state: StudyState) -> list[dict[str, Any]]:
+    return list((state.compared or {}).get("left_out", ()))
 
 
 def _compare(state: StudyState) -> str:

@@ -7,12 +7,12 @@ from itertools import groupby
 
 import plotly.graph_objects as go
 
-from fmnist_sweep.display import points
 from fmnist_sweep.report.images import Confusion
 from fmnist_sweep.report.look import BACK, BETTER, GREY, INK, LAB, MUTED, OPEN, OURS, WORSE, label, note, rows
 from fmnist_sweep.report.look import chart as blank
 from fmnist_sweep.report.nets import Shrinkage
 from fmnist_sweep.verdicts import Outcome, PairVerdict
+from fmnist_sweep.wording import points
 
 _ROW, _HEAD = 40, 34
 _COLORS: dict[Outcome, str] = {"better": BETTER, "worse": WORSE, "not distinguishable": OPEN}

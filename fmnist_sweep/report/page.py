@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from fmnist_sweep.display import clock, points, probability
+from fmnist_sweep.display import clock
 from fmnist_sweep.finals import is_trial
 from fmnist_sweep.report import final_charts, look, says, search_charts
 from fmnist_sweep.report.facts import NO_FINALS, Facts, between
@@ -22,6 +22,7 @@ from fmnist_sweep.report.images import Confusion, Duplicates, Mistakes
 from fmnist_sweep.report.importance import Importances
 from fmnist_sweep.standings import Findings
 from fmnist_sweep.verdicts import PairVerdict
+from fmnist_sweep.wording import points, probability
 
 ASSETS = Path(__file__).parent / "assets"
 FEWEST_LINES = 3
@@ -84,7 +85,7 @@ def sections(facts: Facts) -> dict[str, str]:
     judged, search = facts.findings is not None, facts.search
     wanted = {
         "nets": ("Nets", bool(facts.rows)),
-        "differences": ("Differences", judged),
+        "differences": ("Differences", facts.findings is not None and bool(facts.findings.pairs)),
         "claims": ("Claims", judged),
         "search": ("Search", bool(search.attempts)),
         "settings": ("Settings", bool(search.attempts)),

@@ -28,7 +28,7 @@ def name_of(job: JobRecord) -> str:
 
 def score_of(job: JobRecord) -> float | None:
     """Best validation accuracy, 0 to 1; None where there is none, or training went astray."""
-    return job.best if job.best is not None and math.isfinite(job.best) else None
+    return job.best if job.state != "failed" and job.best is not None and math.isfinite(job.best) else None
 
 
 def seconds_of(job: JobRecord) -> float:

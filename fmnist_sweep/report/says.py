@@ -65,7 +65,7 @@ def history(search: Search) -> str:
     last = search.attempts[-1].number
     after = int(last - number)
     rest = f"; of the {counted(after, 'trial')} after it none trained in full is better" if after else ", the last one"
-    lab = max(search.lab, key=lambda it: it.score, default=None)
+    lab = search.best_of_lab
     beside = f" The dashed line is {lab.name}, with {percent(lab.score)}." if lab else ""
     return f"The best so far came to {percent(best)} with trial {number:.0f}{rest}.{beside} {_noise(search, best)}"
 
@@ -137,10 +137,15 @@ def curves(search: Search) -> str:
     if not ended:
         return "No net has reported yet."
     widest = max(ended, key=_gap)
-    return (
+    told = (
         f"The widest gap at the end is that of {widest.name}: {percent(widest.train_accuracy[-1])} on the training "
-        f"images, {percent(widest.val_accuracy[-1])} on the validation images. A training figure is the mean over its "
-        f"epoch with dropout at work, so it may lie below. One seed each; grey: all other trials."
+        f"images, {percent(widest.val_accuracy[-1])} on the validation images."
+        if _gap(widest) > 0
+        else "None of these nets does better on the training images than on the validation images at the end."
+    )
+    return (
+        f"{told} A training figure is the mean over its epoch with dropout at work, so it may lie below. One seed "
+        "each; grey: all other trials."
     )
 
 
@@ -166,7 +171,7 @@ def mistakes(found: Mistakes) -> str:
     """On the images."""
     firm = sum(it.votes == found.seeds for it in found.shown)
     return (
-        f"{counted(len(found.shown), 'test image')} that {found.net} gets wrong, the most often mistaken first: {firm} "
+        f"Of the test images that {found.net} gets wrong, the {len(found.shown)} most often mistaken: {firm} "
         f"of them the same way under all {counted(found.seeds, 'seed')}, so those are no accident of one training; "
         "some labels may be wrong."
     )
@@ -177,10 +182,11 @@ def shrinkage(found: Sequence[Shrinkage]) -> str:
     mean = round(100 * fmean(it.retrained - it.searched for it in found if not it.lab), 2)
     changed = f"{abs(mean):.2f} points {'lower' if mean < 0 else 'higher'} than" if mean else "the same as"
     why = ": a score that was chosen for being high holds some luck" if mean < 0 else ""
+    labs = " The lab's nets, which nobody chose by their score, show how far one seed goes either way."
     return (
-        f"Under new seeds the finalists' best-epoch validation accuracy is {changed} in the search, on average{why}. "
-        "The lab's nets, which nobody chose by their score, show how far one seed goes either way. The test set judges "
-        "a net after its last epoch, which is the short line."
+        f"Under new seeds the finalists' best-epoch validation accuracy is {changed} in the search, on average{why}."
+        f"{labs if any(it.lab for it in found) else ''} The test set judges a net after its last epoch, which is the "
+        "short line."
     )
 
 

@@ -111,6 +111,11 @@ class Search:
     paused: bool
     validation: int
 
+    @property
+    def best_of_lab(self) -> Attempt | None:
+        """The best of the lab's nets that are trained in full."""
+        return max((it for it in self.lab if it.full), key=lambda it: it.score, default=None)
+
 
 def search(state: StudyState, finalists: Sequence[str]) -> Search:
     """Gathers the search.
@@ -135,7 +140,7 @@ def search(state: StudyState, finalists: Sequence[str]) -> Search:
         lab=lab,
         by_trial=rising((attempt.number, attempt.score) for attempt in full),
         by_minute=rising(sorted((attempt.minutes, attempt.score) for attempt in full)),
-        front=front([*full, *lab]),
+        front=front([*full, *(it for it in lab if it.full)]),
         best=best,
         shown=tuple([curves[name] for name in pointed if name in curves] + [_curve(job) for job in labs]),
         others=tuple(curve for name, curve in curves.items() if name not in pointed),

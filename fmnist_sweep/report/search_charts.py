@@ -23,7 +23,7 @@ def history(search: Search, along: Along) -> go.Figure:
     x: Callable[[Attempt], float] = (lambda it: it.number) if by_trial else (lambda it: it.minutes)
     full = [it for it in search.attempts if it.full]
     stopped = [it for it in search.attempts if not it.full]
-    lab = max(search.lab, key=lambda it: it.score, default=None)
+    lab = search.best_of_lab
     figure, low = _scored(search.attempts, [lab] if lab else [], 300)
     if by_trial:
         last = max(it.number for it in search.attempts)
@@ -71,7 +71,7 @@ def _dots(figure: go.Figure, nets: Sequence[Attempt], x: Callable[[Attempt], flo
 def told(net: Attempt) -> str:
     """What hovering over a net says."""
     return (
-        f"<b>{label(net.name)}</b>  {100 * net.score:.2f} %, {net.epoch:g} epochs<br>"
+        f"<b>{label(net.name)}</b>  {100 * net.score:.2f} %, {net.epoch:g} epoch{'s' * (net.epoch != 1)}<br>"
         f"{label(net.net)}<br>{net.parameters:,} parameters"
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Iterator, Sequence
 
-from fmnist_sweep.display import clock, points, probability
+from fmnist_sweep.display import clock
 from fmnist_sweep.report.facts import NO_FINALS, Facts, between
 from fmnist_sweep.report.images import Confusion
 from fmnist_sweep.report.importance import Importances
@@ -13,6 +13,7 @@ from fmnist_sweep.report.nets import NetRow
 from fmnist_sweep.report.page import sections, sentences, short
 from fmnist_sweep.report.parts import Missing
 from fmnist_sweep.report.search import Attempt
+from fmnist_sweep.wording import points, probability
 
 _MARKUP = str.maketrans({character: f"\\{character}" for character in "\\`*[]|#~"})
 
