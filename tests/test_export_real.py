@@ -238,17 +238,29 @@ def test_a_saved_model_of_every_kind_of_net_is_read_back(tmp_path: Path) -> None
         np.testing.assert_allclose(found, np.asarray(model(images)), atol=1e-6)
 
 
-def test_a_saved_model_that_reads_files_is_not_loaded(tmp_path: Path) -> None:
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("how", ["reads", "saves"])
+def test_a_saved_model_that_touches_files_is_not_loaded(tmp_path: Path, how: str, deep: bool) -> None:
     import tensorflow as tf
 
-    def reading(images: Any) -> Any:
+    def reads(images: Any) -> Any:
         return images + tf.cast(tf.strings.length(tf.io.read_file("/etc/hostname")), tf.float32)
 
+    def saves(images: Any) -> Any:
+        """As an export of ours saves its variables, but to any place, and whenever it is asked for a class."""
+        tf.raw_ops.SaveV2(prefix=str(tmp_path / "written"), tensor_names=["a"], shape_and_slices=[""], tensors=[images])
+        return tf.identity(images)
+
+    inner = tf.function({"reads": reads, "saves": saves}[how])
     spy = tf.Module()
-    spy.serve = tf.function(reading, input_signature=[tf.TensorSpec((None, 28, 28, 1))])
+    spy.serve = tf.function(
+        (lambda images: inner(images)) if deep else inner.python_function,
+        input_signature=[tf.TensorSpec((None, 28, 28, 1))],
+    )
     tf.saved_model.save(spy, str(tmp_path / "model"))
     with pytest.raises(ExportError, match=r"has the operation .*, which no export of this program has"):
         FORMATS["saved_model"].load(tmp_path / "model")
+    assert not list(tmp_path.glob("written*"))
 
 
 def test_mlflow_serves_the_champion(finished: Study, exported: Exported) -> None:

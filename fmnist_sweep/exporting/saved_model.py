@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,17 @@ from fmnist_sweep.errors import ExportError
 from fmnist_sweep.exporting.base import Example, Floats, Format, Predict
 
 # A SavedModel is a program: TensorFlow has operations that read and write any file, or call Python. These are
-# all that an export of ours consists of: arithmetic, and the saving and restoring of its own variables.
+# all that an export of ours consists of: arithmetic, and the saving and restoring of its own variables. Those that
+# touch files are in functions of their own, which whoever loads and calls the model never runs.
 _ARITHMETIC = (
     "AddV2 AvgPool BiasAdd Const Conv2D Identity MatMul MaxPool Mean Mul NoOp Pack Placeholder Relu Reshape "
     "Rsqrt Select Shape Softmax Squeeze StatefulPartitionedCall PartitionedCall StridedSlice Sub"
 )
 _VARIABLES = (
-    "AssignVariableOp DisableCopyOnRead MergeV2Checkpoints ReadVariableOp RestoreV2 SaveV2 ShardedFilename "
-    "StaticRegexFullMatch StringJoin VarHandleOp VarIsInitializedOp"
+    "AssignVariableOp DisableCopyOnRead ReadVariableOp StaticRegexFullMatch StringJoin VarHandleOp VarIsInitializedOp"
 )
-_ALLOWED = frozenset(f"{_ARITHMETIC} {_VARIABLES}".split())
+_FILES = frozenset(["MergeV2Checkpoints", "RestoreV2", "SaveV2", "ShardedFilename"])
+_HARMLESS = frozenset(f"{_ARITHMETIC} {_VARIABLES}".split())
 
 
 def _write(model: Any, path: Path, _: Floats) -> None:
@@ -39,23 +41,36 @@ def _load(path: Path) -> Predict:
     quiet.load_tensorflow()
     import tensorflow as tf
 
-    if strange := sorted(_operations(path) - _ALLOWED):
-        raise ExportError(f"{path} has the operation {strange[0]}, which no export of this program has; not loaded")
+    if strange := sorted(_strange(path)):
+        raise ExportError(f"{path} has {strange[0]}, which no export of this program has; not loaded")
     loaded = tf.saved_model.load(str(path))
     return lambda images: np.asarray(loaded.serve(tf.constant(images)), np.float32)
 
 
-def _operations(path: Path) -> set[str]:
-    """Every kind of operation in the graph and its functions, read without loading any of it."""
+def _strange(path: Path) -> set[str]:
+    """What of a SavedModel none of ours has, read without loading any of it."""
     from tensorflow.core.protobuf import saved_model_pb2
 
     content = saved_model_pb2.SavedModel()
     content.ParseFromString((path / "saved_model.pb").read_bytes())
-    graphs = [meta.graph_def for meta in content.meta_graphs]
-    functions = [function for graph in graphs for function in graph.library.function]
-    return {node.op for graph in graphs for node in graph.node} | {
-        node.op for function in functions for node in function.node_def
-    }
+    if len(content.meta_graphs) != 1 or not content.meta_graphs[0].object_graph_def.nodes:
+        return {"a graph of TensorFlow 1"}  # which is run in loading
+    (meta,) = content.meta_graphs
+    library = {function.signature.name: function.node_def for function in meta.graph_def.library.function}
+    called = _reached(set(meta.object_graph_def.concrete_functions), library)
+    saving = {node.op for name, nodes in library.items() if name not in called for node in nodes}
+    others = {node.op for name in called for node in library[name]} | {node.op for node in meta.graph_def.node}
+    return {f"the operation {name}" for name in (saving - _HARMLESS - _FILES) | (others - _HARMLESS)}
+
+
+def _reached(names: set[str], library: Mapping[str, Sequence[Any]]) -> set[str]:
+    """The functions of those names and all that they call."""
+    found: set[str] = set()
+    while names := {name for name in names if name in library} - found:
+        found |= names
+        values = [value for name in names for node in library[name] for value in node.attr.values()]
+        names = {function.name for value in values for function in (value.func, *value.list.func)}
+    return found
 
 
 SAVED_MODEL = Format(
