@@ -135,6 +135,7 @@ def run(settings: Settings, planned: Plan, work: Work, hooks: Hooks) -> Session:
             settings = _with_storage(settings, ledger)
             said: dict[str, Any] = {} if work.patience is None else {"patience": work.patience}
             said |= {"target": work.target} if work.search else {}
+            said["free"] = study.free(planned.config)
             said["storage"] = study.storage_address(settings)
             ledger.append("session", "", len(ledger.events()), began=time.time(), **said)
             scene = Scene(ledger, source, data, folder)

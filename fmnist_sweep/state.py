@@ -108,6 +108,8 @@ class StudyState:
         mistakes: What the leader of the finals gets wrong, as ``finals.test`` records it; None before the finals.
         compared: The last comparison, as ``finals.record`` records it; None before the first.
         target: Trials that the last run was asked for.
+        free: What may change between runs, as the last one had it, see ``study.free``; empty in ledgers of older
+            releases.
         storage: Address of Optuna's storage in the last run, without a password; "" for the one under home, None where
             the release of that run did not record it.
         flat: The patience that the search had and the trials there were, each time that it went flat.
@@ -126,6 +128,7 @@ class StudyState:
     mistakes: dict[str, Any] | None = None
     compared: dict[str, Any] | None = None
     target: int = 0
+    free: dict[str, Any] = field(default_factory=dict)
     storage: str | None = None
     flat: set[tuple[int, int]] = field(default_factory=set)
     left: frozenset[str] = frozenset()
@@ -151,6 +154,7 @@ class StudyState:
             self.study = event.body
         elif event.kind == "session":
             self.target = event.body.get("target", self.target)
+            self.free = event.body.get("free", self.free)
             self.storage = event.body.get("storage", self.storage)
         elif event.kind == "view":
             self.views.update(event.body)

@@ -102,7 +102,7 @@ def with_engine(config: SweepConfig, engine: Engine) -> SweepConfig:
 
 
 def stored(settings: Settings, name: str, damaged_too: bool = False) -> dict[str, Any]:
-    """The identity that a study under home has, with the patience of its last run; empty if there is no such study.
+    """The identity that a study under home has, with what may change as its last run had it; empty if there is none.
 
     Raises:
         LedgerError: Its ledger can't be read.
@@ -112,8 +112,27 @@ def stored(settings: Settings, name: str, damaged_too: bool = False) -> dict[str
         return {}
     events, _ = recorded(folder, damaged_too)
     first = next((event.body for event in events if event.kind == "study"), {})
-    runs = [event.body for event in events if event.kind == "session" and "patience" in event.body]
-    return {**first, "patience": runs[-1]["patience"]} if runs else first
+    found = dict(first)
+    for run in (event.body for event in events if event.kind == "session"):
+        found |= {"patience": run["patience"]} if "patience" in run else {}
+        if "free" in run and "config" in found:
+            found["config"] = _with(found["config"], run["free"])
+    return found
+
+
+def free(config: SweepConfig) -> dict[str, Any]:
+    """What of a sweep may change between runs of one study, by dotted key; the patience is told apart."""
+    flat = dict(_flat("", config.model_dump(mode="json")))
+    return {key: flat[key] for key in sorted(_FREE - {"study.patience"}) if key in flat}
+
+
+def _with(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A sweep with other values of dotted keys."""
+    found = {key: dict(value) if isinstance(value, dict) else value for key, value in config.items()}
+    for dotted, value in changes.items():
+        section, _, key = dotted.rpartition(".")
+        (found.setdefault(section, {}) if section else found)[key] = value
+    return found
 
 
 def opened(folder: StudyFolder) -> Ledger:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from fmnist_sweep import study
 from fmnist_sweep.aside import move_aside
 from fmnist_sweep.commands import preview
 from fmnist_sweep.data import DataSource
+from fmnist_sweep.doctor import files
 from fmnist_sweep.errors import DamagedLedgerError, StorageError, StudyError, UsageError
 from fmnist_sweep.home import Home, StudyFolder
 from fmnist_sweep.ledger import Ledger
@@ -198,6 +200,30 @@ def test_a_study_goes_on_as_it_was_begun_where_its_sweep_is_not_named(tmp_path: 
     assert study.plan(replace(settings, sweep="default")) == now  # which is then told to be another
     assert study.plan(settings, fresh=True) == now
     assert study.plan(replace(settings, study="other")) == replace(now, name="other")
+
+
+def test_what_may_change_is_as_the_last_run_that_named_the_sweep_had_it(tmp_path: Path) -> None:
+    """So that no other command removes models that were to be kept, or looks for images where they were."""
+    settings, file = replace(settings_of(tmp_path), home=Home(tmp_path)), tmp_path / "mine.toml"
+    text = 'title = "one"\n[study]\ntrials = 4\nkeep_models = {}\n[space]\ndepth = 1\n[data]\ntrain = "{}"\n'
+    file.write_text(text.format(2, "here.npz"))
+    first = study.plan(replace(settings, sweep=str(file)))
+    file.write_text(text.format(9, "there.npz").replace("one", "two"))
+    then = study.plan(replace(settings, sweep=str(file)))
+    folder = Home(tmp_path).study("mine")
+    folder.path.mkdir(parents=True)
+    with closing(Ledger(folder.ledger)) as ledger:
+        config = first.config.model_dump(mode="json")
+        ledger.append("study", name="mine", sweep=first.sweep, config=config, seed=0)
+        ledger.append("session", "", 1, target=4, free=study.free(first.config))
+        assert study.plan(replace(settings, study="mine")).config == first.config
+        ledger.append("session", "", 2, target=4, free=json.loads(json.dumps(study.free(then.config))))
+        state = StudyState.of(ledger.events())
+    found = study.plan(replace(settings, study="mine")).config
+    assert found == then.config
+    assert (found.title, found.study.keep_models, found.data.train) == ("two", 9, then.config.data.train)
+    assert files._keep_models(state) == 9
+    assert files._keep_models(StudyState(study={"config": config})) == 2
 
 
 def test_another_sweeps_study_of_that_name_keeps_it(tmp_path: Path) -> None:

@@ -91,7 +91,8 @@ def home_agrees(home: Home) -> Iterator[Finding]:
 
 
 def _keep_models(state: StudyState) -> int:
-    return SweepConfig.model_validate(state.study["config"]).study.keep_models if state.study else 0
+    begun = SweepConfig.model_validate(state.study["config"]).study.keep_models if state.study else 0
+    return int(state.free.get("study.keep_models", begun))
 
 
 def _weights_agree(job: JobRecord, folder: StudyFolder, retrain: str, done: bool) -> Iterator[Finding]:
