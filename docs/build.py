@@ -44,7 +44,8 @@ A sweep file says what is searched, how, on which images, and when to stop. It i
 {example}
 ```
 
-Every mistake in a file is reported at once, each with its key, its value and what would be valid. `python -m
+Mistakes in a file are reported together, each with its key, its value and what would be valid; one in a section may
+hide how its keys fit together. `python -m
 fmnist_sweep preview --sweep my.toml` shows in seconds what a file would train and what that would cost.
 
 What makes a study is fixed when it is begun: the space and how it is searched, rungs, limits, seed, images. A later run
