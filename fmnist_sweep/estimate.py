@@ -16,7 +16,7 @@ import numpy as np
 
 from fmnist_sweep import arithmetic, lab, space
 from fmnist_sweep.arch import ArchSpec, TrainSpec, fingerprint
-from fmnist_sweep.schema import SweepConfig
+from fmnist_sweep.schema import Domain, SweepConfig
 from fmnist_sweep.state import ENDED, JobRecord, StudyState
 
 _MATRIX_FLOPS_PER_S = 1.49e11  # what ``Pace.probed`` finds on one core of that machine
@@ -111,9 +111,11 @@ def forecast(
     costs = sorted(images * arithmetic.image_s(arch, train) for arch, train in nets)
     *early, (finalists, last) = segments(config, target)
     typical = mean(costs)
-    of_finalists = mean(costs[len(costs) // 2 :]) if early else typical  # they are of the larger kind
+    selected = early and config.fidelity.pruner != "none"
+    of_finalists = mean(costs[len(costs) // 2 :]) if selected else typical  # they are of the larger kind
     if _by_model(config):  # which weighs what a net promises against its time
         typical = of_finalists = _WEIGHED * typical
+    last *= mean(train.epochs for _, train in nets) / config.epochs  # 1 unless epochs are searched
     epochs_s = typical * sum(trials * epochs for trials, epochs in early) + of_finalists * finalists * last
     epochs_s += target * _STARTS * START_S
     variants = lab.variants(
@@ -123,13 +125,12 @@ def forecast(
         epochs=min(lab.PROTOCOL.epochs, config.epochs),
     )
     different = {fingerprint(it.arch, it.train): it for it in variants}.values()
-    lab_s = images * sum(arithmetic.image_s(it.arch, it.train) * it.train.epochs for it in different)
-    lab_s += len(different) * START_S
+    each_s = [images * arithmetic.image_s(it.arch, it.train) * it.train.epochs + START_S for it in different]
     return Forecast(
         nets=tuple(nets),
         over_limits=1 - len(fitting) / len(draws),
-        trials_s=pace.factor * epochs_s / workers,
-        lab_s=pace.factor * lab_s / workers,
+        trials_s=pace.factor * epochs_s / min(workers, max(target, 1)),
+        lab_s=pace.factor * max([sum(each_s) / workers, *each_s]),
         largest_bytes=max(arithmetic.cost(arch).training_bytes(train) for arch, train in nets),
     )
 
@@ -173,16 +174,21 @@ def _hyperband(target: int, epochs: int, factor: int) -> Iterator[tuple[float, f
     brackets, left = 1, target
     while epochs / factor**brackets >= 1:
         brackets += 1
+    last = math.ceil(1 + math.log(epochs, factor))  # nets that end the quickest bracket, as KerasTuner has it
     while left:
         for bracket in reversed(range(brackets)):
             for round_ in range(bracket + 1):
-                size = min(math.ceil(brackets * factor ** (bracket - round_) / (bracket + 1)), left)
+                size = min(math.ceil(last / (bracket + 1) * factor ** (bracket - round_)), left)
                 left -= size
                 yield float(size), float(math.ceil(epochs / factor ** (bracket - round_)))
 
 
 def _by_model(config: SweepConfig) -> bool:
     return config.study.sampler == "gp" and config.study.engine == "optuna"
+
+
+def _searches_epochs(config: SweepConfig) -> bool:
+    return isinstance(config.space.get("epochs"), Domain) or any("epochs" in case for case in config.cases.values())
 
 
 def epochs_of_all(config: SweepConfig, target: int) -> float:
@@ -210,7 +216,9 @@ def seconds_left(state: StudyState, target: int, workers: int) -> float | None:
         done = sum(job.epoch for job in trials)
         if not done:
             return None
-        left = max(epochs_of_all(SweepConfig.model_validate(state.study["config"]), target) - done, 0.0)
+        config = SweepConfig.model_validate(state.study["config"])
+        drawn = mean(job.train.epochs for job in trials) / config.epochs  # 1 unless epochs are searched
+        left = max(epochs_of_all(config, target) * (drawn if _searches_epochs(config) else 1.0) - done, 0.0)
         seconds += left * sum(map(spent_s, trials)) / done
     return seconds / workers
 

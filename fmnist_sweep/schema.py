@@ -28,6 +28,10 @@ SPACE_KEYS = (*ARCH_KEYS, *TRAIN_KEYS)
 AUTO = "auto"  # as the space's precision: what a probe of the machine finds faster
 
 
+_FARTHEST = 2.0**31
+_MOST_STEPS = 10_000  # each is written out
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -45,9 +49,9 @@ class Domain(_Frozen):
     """
 
     choices: list[Scalar] | None = None
-    low: int | float | None = Field(None, ge=-1e9, le=1e9)
-    high: int | float | None = Field(None, ge=-1e9, le=1e9)
-    step: int | float | None = Field(None, ge=-1e9, le=1e9)
+    low: int | float | None = Field(None, ge=-_FARTHEST, le=_FARTHEST)
+    high: int | float | None = Field(None, ge=-_FARTHEST, le=_FARTHEST)
+    step: int | float | None = Field(None, ge=-_FARTHEST, le=_FARTHEST)
     log: bool = False
     per: Literal["net", "block"] = "net"
 
@@ -67,9 +71,18 @@ class Domain(_Frozen):
                 raise ValueError(f"low is {self.low}, above high, {self.high}")
             if self.log and (self.low <= 0 or self.step is not None):
                 raise ValueError("a log range needs low above 0 and no step")
-            if self.step is not None and not 0 < self.step <= max(self.high - self.low, 1):
-                raise ValueError(f"step is {self.step}; valid: above 0, up to the width of the range")
+            self._check_step(self.low, self.high)
         return self
+
+    def _check_step(self, low: float, high: float) -> None:
+        if self.step is None:
+            return
+        whole = all(isinstance(it, int) for it in (low, high, self.step))
+        if not 0 < self.step <= (max(high - low, 1) if whole or low == high else high - low):
+            raise ValueError(f"step is {self.step}; valid: above 0, up to the width of the range")
+        if not whole and (high - low) / self.step > _MOST_STEPS:
+            many = f"step is {self.step}, which makes {(high - low) / self.step:,.0f} values"
+            raise ValueError(f"{many}; valid: up to {_MOST_STEPS:,}, or no step")
 
     def ends(self) -> list[Scalar]:
         """Each choice, or the two ends of the range."""

@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Protocol
 
 from fmnist_sweep import arithmetic
@@ -263,15 +264,16 @@ class _Replay:
         return float(self.choice(name, _steps(name, low, high, step)))
 
 
-def _steps(name: str, low: float, high: float, step: float | None) -> list[float]:
+def _steps(name: str, low: float, high: float, step: float | None) -> tuple[float, ...]:
     if not step:
         raise Endless(name)
     return steps(low, high, step)
 
 
-def steps(low: float, high: float, step: float) -> list[float]:
+@lru_cache(maxsize=256)
+def steps(low: float, high: float, step: float) -> tuple[float, ...]:
     """The values of a stepped range, ascending: as the file's decimals add up (0.3 and not 0.30000000000000004), and
     none above ``high``, so that each is one for Optuna too."""
     first, each = Decimal(str(low)), Decimal(str(step))
     count = int((Decimal(str(high)) - first) // each) + 1
-    return [float(first + each * turn) for turn in range(count)]
+    return tuple(float(first + each * turn) for turn in range(count))

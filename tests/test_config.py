@@ -259,3 +259,22 @@ def test_garbage_anywhere_is_a_usable_sweep_or_a_config_error(data: st.DataObjec
         sweep = parse(content)
         assert sweep.epochs > 0
         sample(sweep, RandomSuggest(0), input_shape=(28, 28, 1), classes=10)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ("low = 0.0, high = 0.5, step = 0.9", "step is 0.9; valid: above 0, up to the width of the range"),
+        ("low = 0.0, high = 0.5, step = 0.000001", "makes 500,000 values; valid: up to 10,000, or no step"),
+    ],
+)
+def test_a_step_that_leaves_one_value_or_far_too_many_is_refused(values: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        config.parse(f'title = "t"\n[space]\ndropout = {{ {values} }}\n', "t")
+
+
+@pytest.mark.parametrize(
+    "line", ["dropout = { low = 0.5, high = 0.5, step = 0.1 }", "seed = { low = 0, high = 2147483647 }"]
+)
+def test_a_range_of_one_value_and_one_of_all_seeds_are_ranges(line: str) -> None:
+    config.parse(f'title = "t"\n[space]\n{line}\n', "t")

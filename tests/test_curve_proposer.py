@@ -231,6 +231,8 @@ def test_of_very_many_that_wait_the_best_and_the_latest_are_weighed() -> None:
     weighed = {place for place, it in enumerate(worth) if it > -math.inf}
     assert {0, 199} <= weighed
     assert len(weighed) <= 80  # the model's time grows with their cube
+    by_merit = sorted(range(200), key=lambda place: past[place].scores)  # as the driver has them
+    assert dict(zip(by_merit, judge().worth(past, by_merit), strict=True)) == dict(enumerate(worth))
 
 
 def test_a_rung_added_later_does_no_harm() -> None:

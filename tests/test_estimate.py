@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fmnist_sweep import arithmetic, config, estimate, space
 from fmnist_sweep.estimate import Forecast, Pace
-from fmnist_sweep.schema import Engine, FidelitySection, SweepConfig
+from fmnist_sweep.schema import Domain, Engine, FidelitySection, SweepConfig
 from fmnist_sweep.state import JobRecord, StudyState
 from fmnist_sweep.study import with_engine
 from fmnist_sweep.trial import Report
@@ -79,6 +79,39 @@ def test_hyperbands_trials_are_as_long_as_their_rounds() -> None:
     assert estimate.epochs_of_all(sweep, 23) == 27 + 5 * 3 + 2 * 9 + 3 * 9
     assert estimate.epochs_of_all(sweep, 24) == 87 + 1
     assert expected(sweep, 23).trials_s < 0.6 * expected(with_fidelity(pruner="none").changed(epochs=9), 23).trials_s
+
+
+def test_hyperbands_sizes_are_keras_tuners() -> None:
+    """For five epochs by three: 5 trials of two epochs, 2 of five; then 3 of five."""
+    sweep = with_engine(with_fidelity(pruner="asha", rungs=[0.5], reduction=3).changed(epochs=5), HYPERBAND)
+    assert [estimate.epochs_of_all(sweep, target) for target in (5, 7, 10)] == [10, 20, 35]
+
+
+def test_searched_epochs_count_as_they_are_drawn() -> None:
+    searched = DEFAULT.model_copy(
+        update={
+            "space": {**DEFAULT.space, "epochs": Domain(low=1, high=19)},
+            "fidelity": DEFAULT.fidelity.model_copy(update={"pruner": "none"}),
+        }
+    )
+    fixed = searched.changed(epochs=19)
+    assert expected(searched).trials_s / expected(fixed).trials_s == pytest.approx(10 / 19, rel=0.15)
+
+
+def test_where_nobody_is_selected_nets_cost_what_nets_cost() -> None:
+    alone = expected(with_fidelity(pruner="none", rungs=[]))
+    assert expected(with_fidelity(pruner="none", rungs=[1.0])).trials_s == pytest.approx(alone.trials_s)
+
+
+def test_more_workers_than_trials_make_nothing_quicker() -> None:
+    few = {
+        workers: estimate.forecast(
+            DEFAULT, 4, workers, Pace(), images=48_000, input_shape=(28, 28, 1), classes=10, seed=0
+        )
+        for workers in (4, 32)
+    }
+    assert few[32].trials_s == few[4].trials_s
+    assert few[32].lab_s > few[4].lab_s / 4
 
 
 def test_the_time_left_counts_the_nets_beside_the_trials_and_scoring() -> None:

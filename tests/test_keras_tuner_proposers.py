@@ -282,6 +282,23 @@ class TestHyperband:
         after = answer("hyperband", wanted, [*past, ended(third, 1.0)], none_but)
         assert (after.arch, after.train.epochs) == (third.arch, 3)
 
+    def test_a_bracket_that_the_space_can_not_fill_is_as_large_as_it_has_come(self) -> None:
+        """Seven nets of nine: the best three go on, the best of these is trained in full, and then it ends."""
+        past = halved(halving(), 7)
+        nets = {earlier.proposal.arch for earlier in past}
+
+        def none_but(proposal: Proposal) -> float:
+            return float(proposal.arch not in nets)
+
+        for _ in range(4):
+            found = answer("hyperband", halving(), past, none_but)
+            past.append(ended(found, worth(found)))
+        assert [earlier.proposal.train.epochs for earlier in past[7:]] == [3, 3, 3, 9]
+        best = sorted(worth(earlier.proposal) for earlier in past[:7])
+        assert sorted(worth(earlier.proposal) for earlier in past[7:10]) == best[-3:]
+        assert worth(past[10].proposal) == best[-1]
+        assert make("hyperband", halving()).ask(past, none_but) is None
+
     def test_failed_trials_do_not_go_on(self) -> None:
         past = halved(halving(), 9)
         best = max(range(9), key=lambda number: worth(past[number].proposal))

@@ -106,7 +106,8 @@ class CurveProposer:
         taught = [place for place, it in enumerate(past) if _teaches(it)]
         if len(places) == 1 or len(taught) < self._task.config.study.startup_trials:
             return [past[place].scores[-1] for place in places]
-        weighed = [places[it] for it in telling([past[place] for place in places], _TOLD)]
+        in_order = sorted(places)
+        weighed = [in_order[it] for it in telling([past[place] for place in in_order], _TOLD)]
         told = sorted({taught[it] for it in telling([past[place] for place in taught], _TOLD)} | set(weighed))
         nets = [past[place] for place in told]
         row = {place: number for number, place in enumerate(told)}
@@ -217,8 +218,13 @@ def _log_improvement(lead: Floats, spread: Floats) -> Floats:
 
 
 def _fitting(past: Sequence[Past]) -> Callable[[Proposal], bool]:
-    """Whether a net takes less memory than each that was too much for the machine."""
-    least = min((_bytes(it.proposal) for it in past if it.standing == "infeasible"), default=math.inf)
+    """Whether a net takes less memory than each that was too much for the machine.
+
+    One that a larger net was trained beside says nothing of nets: something else took the memory.
+    """
+    trained = max((_bytes(it.proposal) for it in past if it.scores), default=0)
+    failed = (_bytes(it.proposal) for it in past if it.standing == "infeasible")
+    least = min((size for size in failed if size > trained), default=math.inf)
     return lambda proposal: _bytes(proposal) < least
 
 

@@ -28,7 +28,7 @@ from fmnist_sweep.errors import UsageError
 from fmnist_sweep.proposers.base import Excess, Past, Prints, Proposal, Task, Wait, telling
 from fmnist_sweep.schema import Domain, Scalar
 
-_TRIES = 400  # draws refused one after the other before the space counts as exhausted
+_TRIES = 2_000  # draws refused one after the other before the space counts as exhausted
 _WALKS = 1000
 _TOLD = 200  # trials that a process is fitted to at most; its time grows with their cube
 _STATUS = {"running": "RUNNING", "stopped": "COMPLETED", "complete": "COMPLETED"}
@@ -187,6 +187,22 @@ class HyperbandProposer(RandomProposer):
                     bracket = oracle._brackets[-1]
             latest[net] = str(number), bracket, place + 1
             bracket["rounds"][place].append({"past_id": before, "id": str(number)})
+
+    def _populate(self, oracle: Any, trial_id: str) -> Any:
+        """Where the space has no net left for the last bracket's first round, that is as large as it has come."""
+        answer, size = super()._populate(oracle, trial_id), oracle._get_size
+        bracket = oracle._brackets[-1]
+        number, come = bracket["bracket_num"], len(bracket["rounds"][0])
+        if answer["status"] == "RUNNING" or not 0 < come < size(number, 0):
+            return answer
+        factor = self._task.config.fidelity.reduction
+
+        def fewer(bracket_num: int, round_num: int) -> int:
+            full = int(size(bracket_num, round_num))
+            return min(math.ceil(come / factor**round_num), full) if bracket_num == number else full
+
+        oracle._get_size = fewer
+        return super()._populate(oracle, trial_id)
 
     def _proposal(self, oracle: Any, values: dict[str, Any]) -> Proposal:
         found = super()._proposal(oracle, values)
