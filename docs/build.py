@@ -50,9 +50,10 @@ fmnist_sweep preview --sweep my.toml` shows in seconds what a file would train a
 
 What makes a study is fixed when it is begun: the space and how it is searched, rungs, limits, seed, images. A later run
 that names a sweep with another value for one of these is refused, with the difference named; without `--sweep`, `run
---study NAME` goes on as the study was begun. The title, `study.trials`, `study.keep_models`, the lab's nets, and where
-image files are, what they are called and said to be may change at any time: what the last run that named the sweep
-found there holds for all commands until another does. So may `study.patience`, by `--patience`.
+--study NAME` goes on as the study was begun. `study.trials`, `study.keep_models`, the lab's nets and where image files
+are may change at any time: what the last run that named the sweep found there holds for all commands until another
+does. So may `study.patience`, by `--patience`. The title, and what the images are called and said to be, may change
+too; a study shows those that it was begun with.
 
 Only `title` and `[space]` must be there.
 """

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import date, time
+from decimal import Decimal
 from typing import Any
 
 from pydantic import BaseModel
@@ -16,6 +18,7 @@ from fmnist_sweep.errors import SpecError
 from fmnist_sweep.lab import NAMES
 from fmnist_sweep.schema import AUTO, BLOCK_KEYS, SPACE_KEYS, TRAIN_KEYS, WHOLE_KEYS, Domain, SweepConfig
 
+_MOST_STEPS = 10_000  # each is written out
 _UNION_TYPES = ("bool_type", "int_type", "float_type", "string_type")
 
 
@@ -51,6 +54,8 @@ def in_space(data: dict[str, Any]) -> list[str]:
             found.append(f"space.{key}.per: 'block' is for {', '.join(BLOCK_KEYS)}; valid here: 'net'")
         if isinstance(value, list):
             found += _list_mistakes(key, value, depths)
+        if not of_values and isinstance(value, dict):
+            found += [f"space.{key}: {text}" for text in _step_mistakes(value)]
     for name, case in cases.items():
         for key, value in case.items():
             found += [f"cases.{name}.{key}: {text}" for text in _key_mistakes(key, [value])]
@@ -72,6 +77,21 @@ def _list_mistakes(key: str, value: list[Any], depths: list[Any]) -> Iterator[st
     deepest = max((end for end in depths if isinstance(end, int)), default=0)
     if len(value) < deepest:
         yield f"space.{key}: {len(value)} values for up to {deepest} blocks; valid: a value for each block"
+
+
+def _step_mistakes(value: dict[str, Any]) -> Iterator[str]:
+    """Of a range of real numbers: steps so wide that one value is left, or so fine that too many are."""
+    ends = [value.get(name) for name in ("low", "high", "step")]
+    if not all(type(it) in (int, float) and math.isfinite(it) for it in ends) or not any(
+        isinstance(it, float) for it in ends
+    ):
+        return
+    low, high, step = (Decimal(str(it)) for it in ends)
+    if 0 < high - low < step:
+        yield f"step is {value['step']}; valid: above 0, up to the width of the range"
+    elif step > 0 and (high - low) / step > _MOST_STEPS:
+        many = f"step is {value['step']}, which makes {int((high - low) / step) + 1:,} values"
+        yield f"{many}; valid: up to {_MOST_STEPS:,}, or no step"
 
 
 def _values(value: Any) -> list[Any]:

@@ -96,7 +96,8 @@ class StudyState:
     """All of a study; ``apply`` is the only thing that changes it.
 
     Attributes:
-        study: Body of the event that began it: name, id, sweep, config, seed, data, versions.
+        study: Body of the event that began it: name, id, sweep, config, seed, data, versions; the config with what
+            may change between runs as the last one had it, see ``study.free``.
         jobs: By key, in the order they were asked for.
         seq: Of the last event applied.
         wall_s: Seconds that drivers have spent on it.
@@ -108,8 +109,6 @@ class StudyState:
         mistakes: What the leader of the finals gets wrong, as ``finals.test`` records it; None before the finals.
         compared: The last comparison, as ``finals.record`` records it; None before the first.
         target: Trials that the last run was asked for.
-        free: What may change between runs, as the last one had it, see ``study.free``; empty in ledgers of older
-            releases.
         storage: Address of Optuna's storage in the last run, without a password; "" for the one under home, None where
             the release of that run did not record it.
         flat: The patience that the search had and the trials there were, each time that it went flat.
@@ -128,7 +127,6 @@ class StudyState:
     mistakes: dict[str, Any] | None = None
     compared: dict[str, Any] | None = None
     target: int = 0
-    free: dict[str, Any] = field(default_factory=dict)
     storage: str | None = None
     flat: set[tuple[int, int]] = field(default_factory=set)
     left: frozenset[str] = frozenset()
@@ -154,7 +152,9 @@ class StudyState:
             self.study = event.body
         elif event.kind == "session":
             self.target = event.body.get("target", self.target)
-            self.free = event.body.get("free", self.free)
+            if "free" in event.body and "config" in self.study:  # in ledgers of older releases it is not
+                config = with_changes(self.study["config"], event.body["free"])
+                self.study = {**self.study, "config": config}
             self.storage = event.body.get("storage", self.storage)
         elif event.kind == "view":
             self.views.update(event.body)
@@ -202,6 +202,15 @@ class StudyState:
     def unfinished(self) -> list[JobRecord]:
         """Jobs that were asked for and have not ended, in order."""
         return [job for job in self.jobs.values() if job.state not in ENDED]
+
+
+def with_changes(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A sweep as the ledger has it, with other values of some dotted keys."""
+    found = {key: dict(value) if isinstance(value, dict) else value for key, value in config.items()}
+    for dotted, value in changes.items():
+        section, _, key = dotted.rpartition(".")
+        (found.setdefault(section, {}) if section else found)[key] = value
+    return found
 
 
 def _asked(event: Event) -> JobRecord:

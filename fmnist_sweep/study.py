@@ -19,7 +19,7 @@ from fmnist_sweep.ledger import Event, Ledger, damaged, readable
 from fmnist_sweep.schema import Engine, SweepConfig
 from fmnist_sweep.settings import Settings
 from fmnist_sweep.sqlite_birth import at, file_of
-from fmnist_sweep.state import StudyState
+from fmnist_sweep.state import StudyState, with_changes
 
 DEFAULT_SWEEP = "default"
 # What may change between runs of one study. Files may move: what they hold is compared by its fingerprint.
@@ -116,7 +116,7 @@ def stored(settings: Settings, name: str, damaged_too: bool = False) -> dict[str
     for run in (event.body for event in events if event.kind == "session"):
         found |= {"patience": run["patience"]} if "patience" in run else {}
         if "free" in run and "config" in found:
-            found["config"] = _with(found["config"], run["free"])
+            found["config"] = with_changes(found["config"], run["free"])
     return found
 
 
@@ -124,15 +124,6 @@ def free(config: SweepConfig) -> dict[str, Any]:
     """What of a sweep may change between runs of one study, by dotted key; the patience is told apart."""
     flat = dict(_flat("", config.model_dump(mode="json")))
     return {key: flat[key] for key in sorted(_FREE - {"study.patience"}) if key in flat}
-
-
-def _with(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """A sweep with other values of dotted keys."""
-    found = {key: dict(value) if isinstance(value, dict) else value for key, value in config.items()}
-    for dotted, value in changes.items():
-        section, _, key = dotted.rpartition(".")
-        (found.setdefault(section, {}) if section else found)[key] = value
-    return found
 
 
 def opened(folder: StudyFolder) -> Ledger:

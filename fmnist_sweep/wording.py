@@ -10,5 +10,7 @@ def points(fraction: float) -> str:
 
 
 def probability(p: float) -> str:
-    """As in ``0.031``; a digit more where it would look like the level of 0.05 itself."""
+    """As in ``0.031``; a digit more where it would look like the level of 0.05 itself, and none is 0."""
+    if p < 0.0005:
+        return "<0.001"
     return f"{p:.4f}" if f"{p:.3f}" == "0.050" else f"{p:.3f}"

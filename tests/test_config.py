@@ -265,7 +265,7 @@ def test_garbage_anywhere_is_a_usable_sweep_or_a_config_error(data: st.DataObjec
     ("values", "said"),
     [
         ("low = 0.0, high = 0.5, step = 0.9", "step is 0.9; valid: above 0, up to the width of the range"),
-        ("low = 0.0, high = 0.5, step = 0.000001", "makes 500,000 values; valid: up to 10,000, or no step"),
+        ("low = 0.0, high = 0.5, step = 0.000001", "makes 500,001 values; valid: up to 10,000, or no step"),
     ],
 )
 def test_a_step_that_leaves_one_value_or_far_too_many_is_refused(values: str, said: str) -> None:
@@ -274,7 +274,13 @@ def test_a_step_that_leaves_one_value_or_far_too_many_is_refused(values: str, sa
 
 
 @pytest.mark.parametrize(
-    "line", ["dropout = { low = 0.5, high = 0.5, step = 0.1 }", "seed = { low = 0, high = 2147483647 }"]
+    "line",
+    [
+        "dropout = { low = 0.5, high = 0.5, step = 0.1 }",
+        "dropout = { low = 0.1, high = 0.3, step = 0.2 }",  # which is 0.19999999999999998 wide
+        "dropout = { low = 0, high = 0.5, step = 0.00005 }",
+        "seed = { low = 0, high = 2147483647 }",
+    ],
 )
-def test_a_range_of_one_value_and_one_of_all_seeds_are_ranges(line: str) -> None:
+def test_a_range_of_one_value_of_two_or_of_all_seeds_is_a_range(line: str) -> None:
     config.parse(f'title = "t"\n[space]\n{line}\n', "t")

@@ -288,3 +288,13 @@ def test_of_short_curves_the_model_is_told_every_point(come: int, told: list[int
 def test_of_long_curves_it_is_told_of_a_dozen_points_from_the_first_to_the_last(come: int) -> None:
     told = curves._telling_points(come)
     assert (len(told), told[0], told[-1]) == (12, 0, come - 1)
+
+
+def test_memory_that_something_else_took_is_put_down_to_no_net() -> None:
+    nets = sorted((random_draw(f"{number}") for number in range(9)), key=curves._bytes)
+    small, middle, large = nets[0], nets[4], nets[8]
+    infeasible = Past(middle, "infeasible", (0.9,), None)
+    fits = curves._fitting([Past(small, "complete", (0.9,), 0.9), infeasible])
+    assert [fits(it) for it in (small, middle, large)] == [True, False, False]
+    fits = curves._fitting([Past(large, "stopped", (0.9,), None), infeasible])
+    assert all(fits(it) for it in nets)

@@ -263,6 +263,26 @@ def test_a_saved_model_that_touches_files_is_not_loaded(tmp_path: Path, how: str
     assert not list(tmp_path.glob("written*"))
 
 
+def test_a_saved_model_that_hides_what_is_called_is_not_loaded(tmp_path: Path) -> None:
+    """TensorFlow calls a function that an object names, listed among the concrete ones or not."""
+    import tensorflow as tf
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    def saves(images: Any) -> Any:
+        tf.raw_ops.SaveV2(prefix=str(tmp_path / "written"), tensor_names=["a"], shape_and_slices=[""], tensors=[images])
+        return tf.identity(images)
+
+    spy, path = tf.Module(), tmp_path / "model"
+    spy.serve = tf.function(saves, input_signature=[tf.TensorSpec((None, 28, 28, 1))])
+    tf.saved_model.save(spy, str(path))
+    content = saved_model_pb2.SavedModel()
+    content.ParseFromString((path / "saved_model.pb").read_bytes())
+    content.meta_graphs[0].object_graph_def.concrete_functions.clear()
+    (path / "saved_model.pb").write_bytes(content.SerializeToString())
+    with pytest.raises(ExportError, match="has the operation SaveV2"):
+        FORMATS["saved_model"].load(path)
+
+
 def test_mlflow_serves_the_champion(finished: Study, exported: Exported) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

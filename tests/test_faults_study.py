@@ -223,6 +223,7 @@ def test_what_may_change_is_as_the_last_run_that_named_the_sweep_had_it(tmp_path
     assert found == then.config
     assert (found.title, found.study.keep_models, found.data.train) == ("two", 9, then.config.data.train)
     assert files._keep_models(state) == 9
+    assert state.study["config"]["data"]["train"] == then.config.data.train
     assert files._keep_models(StudyState(study={"config": config})) == 2
 
 

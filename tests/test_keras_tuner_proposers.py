@@ -299,6 +299,12 @@ class TestHyperband:
         assert worth(past[10].proposal) == best[-1]
         assert make("hyperband", halving()).ask(past, none_but) is None
 
+    def test_a_bracket_of_nothing_but_a_failure_is_the_end(self) -> None:
+        past = halved(halving(), 13)
+        last = answer("hyperband", halving(), past)
+        past.append(Past(last, "failed", (), None))
+        assert answer("hyperband", halving(), past, lambda _: 1.0) is None
+
     def test_failed_trials_do_not_go_on(self) -> None:
         past = halved(halving(), 9)
         best = max(range(9), key=lambda number: worth(past[number].proposal))

@@ -91,8 +91,7 @@ def home_agrees(home: Home) -> Iterator[Finding]:
 
 
 def _keep_models(state: StudyState) -> int:
-    begun = SweepConfig.model_validate(state.study["config"]).study.keep_models if state.study else 0
-    return int(state.free.get("study.keep_models", begun))
+    return SweepConfig.model_validate(state.study["config"]).study.keep_models if state.study else 0
 
 
 def _weights_agree(job: JobRecord, folder: StudyFolder, retrain: str, done: bool) -> Iterator[Finding]:

@@ -57,7 +57,11 @@ def _strange(path: Path) -> set[str]:
         return {"a graph of TensorFlow 1"}  # which is run in loading
     (meta,) = content.meta_graphs
     library = {function.signature.name: function.node_def for function in meta.graph_def.library.function}
-    called = _reached(set(meta.object_graph_def.concrete_functions), library)
+    named = set(meta.object_graph_def.concrete_functions)
+    for node in meta.object_graph_def.nodes:
+        named.update(node.function.concrete_functions)
+        named.add(node.bare_concrete_function.concrete_function_name)
+    called = _reached(named, library)
     saving = {node.op for name, nodes in library.items() if name not in called for node in nodes}
     others = {node.op for name in called for node in library[name]} | {node.op for node in meta.graph_def.node}
     return {f"the operation {name}" for name in (saving - _HARMLESS - _FILES) | (others - _HARMLESS)}

@@ -222,7 +222,7 @@ def _fitting(past: Sequence[Past]) -> Callable[[Proposal], bool]:
 
     One that a larger net was trained beside says nothing of nets: something else took the memory.
     """
-    trained = max((_bytes(it.proposal) for it in past if it.scores), default=0)
+    trained = max((_bytes(it.proposal) for it in past if it.scores and it.standing != "infeasible"), default=0)
     failed = (_bytes(it.proposal) for it in past if it.standing == "infeasible")
     least = min((size for size in failed if size > trained), default=math.inf)
     return lambda proposal: _bytes(proposal) < least

@@ -191,9 +191,13 @@ class HyperbandProposer(RandomProposer):
     def _populate(self, oracle: Any, trial_id: str) -> Any:
         """Where the space has no net left for the last bracket's first round, that is as large as it has come."""
         answer, size = super()._populate(oracle, trial_id), oracle._get_size
+        if answer["status"] == "RUNNING":
+            return answer
         bracket = oracle._brackets[-1]
-        number, come = bracket["bracket_num"], len(bracket["rounds"][0])
-        if answer["status"] == "RUNNING" or not 0 < come < size(number, 0):
+        number, first = bracket["bracket_num"], bracket["rounds"][0]
+        come = sum(oracle.trials[it["id"]].score != -math.inf for it in first)  # without those that failed
+        alone = sum(it["bracket_num"] == number for it in oracle._brackets) == 1
+        if not alone or not come or len(first) >= size(number, 0):
             return answer
         factor = self._task.config.fidelity.reduction
 
