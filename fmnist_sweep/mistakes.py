@@ -81,10 +81,9 @@ def _list_mistakes(key: str, value: list[Any], depths: list[Any]) -> Iterator[st
 
 def _step_mistakes(value: dict[str, Any]) -> Iterator[str]:
     """Of a range of real numbers: steps so wide that one value is left, or so fine that too many are."""
-    ends = [value.get(name) for name in ("low", "high", "step")]
-    if not all(type(it) in (int, float) and math.isfinite(it) for it in ends) or not any(
-        isinstance(it, float) for it in ends
-    ):
+    given = [value.get(name) for name in ("low", "high", "step")]
+    ends = [it for it in given if isinstance(it, (int, float)) and not isinstance(it, bool) and math.isfinite(it)]
+    if len(ends) < len(given) or not any(isinstance(it, float) for it in ends):
         return
     low, high, step = (Decimal(str(it)) for it in ends)
     if 0 < high - low < step:
