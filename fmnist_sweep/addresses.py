@@ -6,6 +6,8 @@ import os
 import re
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from fmnist_sweep.errors import UsageError
+
 # Where MLflow's client looks for them.
 USER = "MLFLOW_TRACKING_USERNAME"
 PASSWORD = "MLFLOW_TRACKING_PASSWORD"
@@ -22,8 +24,15 @@ def entrusted(uri: str) -> str:
 
     MLflow names the address it could not reach in full in its errors, and stores addresses in what it logs. So it gets
     one that may be read by everybody. Addresses of databases, which it does neither with, are returned as they are.
+
+    Raises:
+        UsageError: It can't be taken apart.
     """
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        advice = "valid: as in https://NAME:PASSWORD@HOST:5000, what is odd in NAME and PASSWORD as %XX"
+        raise UsageError(f"--tracking-uri {masked(uri)!r} is no address; {advice}") from None
     if parts.scheme not in ("http", "https") or "@" not in parts.netloc:
         return uri
     login, _, host = parts.netloc.rpartition("@")

@@ -61,7 +61,14 @@ def console(quiet: bool = False) -> Console:
     """
     from rich.console import Console
 
-    return Console(stderr=True, quiet=quiet, markup=False, emoji=False)
+    class Patient(Console):
+        """One that falls silent where its reader has gone, instead of ending the program."""
+
+        def on_broken_pipe(self) -> None:
+            self.quiet = True
+            _give_up(sys.stderr.fileno())
+
+    return Patient(stderr=True, quiet=quiet, markup=False, emoji=False)
 
 
 def print_json(result: dict[str, Any]) -> None:

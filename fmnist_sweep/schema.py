@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -218,7 +219,7 @@ class DataSection(_Frozen):
         """The same with paths that don't depend on the working folder; relative ones start at ``folder``."""
         parts = {part: getattr(self, part) for part in ("train", "validation", "test")}
         moved = {
-            part: [str((folder / file).resolve()) for file in files]
+            part: [os.path.abspath(folder / file) for file in files]  # noqa: PTH100  not where a link leads
             for part, files in parts.items()
             if files is not None
         }

@@ -203,6 +203,33 @@ def test_truncated_pixels_are_named_where_they_are_read(tmp_path: Path) -> None:
         data.prepare(found, tmp_path / "store")
 
 
+def test_damage_of_the_test_images_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+    for name, array in (("images", IMAGES), ("labels", LABELS)):
+        for part in ("", "test-"):
+            (tmp_path / f"{part}{name}").write_bytes(gzip.compress(idx(array)))
+    (tmp_path / "test-images").write_bytes((tmp_path / "test-images").read_bytes()[:-9])
+    test = [str(tmp_path / "test-images"), str(tmp_path / "test-labels")]
+    with pytest.raises(DataError, match=r"test-images is no good IDX file"):
+        imageset.find(section(tmp_path / "images", tmp_path / "labels", test=test))
+
+
+def test_no_part_has_another_ones_images(plain: Path, tmp_path: Path) -> None:
+    (tmp_path / "link.npz").symlink_to(plain)
+    for other in (plain, tmp_path / "link.npz"):
+        with pytest.raises(DataError, match="is named for train and for validation; valid: images of its own for each"):
+            imageset.find(section(plain, validation=[str(other)]))
+
+
+def test_a_link_is_called_and_read_by_its_own_name(plain: Path, tmp_path: Path) -> None:
+    """As in caches that keep files under their checksums."""
+    (blob := tmp_path / "3fa9").write_bytes(plain.read_bytes())
+    (tmp_path / "birds.npz").symlink_to(blob)
+    moved = DataSection(train=["birds.npz"]).below(tmp_path)
+    assert moved.train == [str(tmp_path / "birds.npz")]
+    assert DataSection.model_validate(moved.model_dump(mode="json")) == moved
+    assert imageset.find(moved).name == "birds"
+
+
 def test_files_that_change_after_they_were_found_are_noticed(plain: Path) -> None:
     found = imageset.find(section(plain))
     write_npz(plain, images=IMAGES[::-1], labels=LABELS)

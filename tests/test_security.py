@@ -78,6 +78,13 @@ def test_a_sweep_that_is_no_sweep_file_shows_nothing_of_what_it_is(tmp_path: Pat
     assert "Traceback" not in done.output
 
 
+@pytest.mark.parametrize("uri", ["http://anna:s[ecret]@host", "http://anna:s\uff0fecret@host", "http://[::1:5000"])
+def test_an_address_that_is_none_is_named_without_its_password(uri: str) -> None:
+    with pytest.raises(UsageError, match=r"--tracking-uri 'http://.*is no address; valid: as in https://") as refused:
+        entrusted(uri)
+    assert "ecret" not in str(refused.value)
+
+
 @pytest.mark.parametrize("what", ["study", "job"])
 def test_a_link_in_the_place_of_a_folder_is_refused(tmp_path: Path, what: str) -> None:
     (tmp_path / "elsewhere").mkdir()

@@ -38,6 +38,8 @@ def doctor(settings: Settings, *, fix: bool, console: Console) -> Told:
         StudyError: There is no study of that name.
     """
     names = [settings.study] if settings.study else _studies(settings)
+    if settings.study:
+        settings.home.study(settings.study)  # which refuses what can be no name
     if settings.study and settings.study not in _studies(settings):
         known = ", ".join(_studies(settings)) or "none yet"
         raise StudyError(f"--study {settings.study!r}: no such study in {settings.home.path}; there: {known}")

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from types import FrameType
@@ -162,7 +162,8 @@ def _signals() -> Iterator[Callable[[], Stopping]]:
         level = Stopping.AT_NEXT_REPORT if level is Stopping.NO else Stopping.NOW
         # A handler may come in the midst of a print, so it writes past all buffers.
         if level is Stopping.AT_NEXT_REPORT:
-            os.write(sys.stderr.fileno(), b"\nstopping at the next checkpoint of each net; again to stop at once\n")
+            with suppress(OSError):  # whoever reads it may have got the signal, too
+                os.write(sys.stderr.fileno(), b"\nstopping at the next checkpoint of each net; again to stop at once\n")
         elif time.monotonic() - asked > _UNHEARD_S:
             raise KeyboardInterrupt
         else:  # somebody listened just now; if nobody does any more, this comes again

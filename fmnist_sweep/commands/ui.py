@@ -48,9 +48,11 @@ def ui(
     )
     for number in (signal.SIGINT, signal.SIGTERM):  # whoever started this may have had them ignored
         signal.signal(number, signal.default_int_handler)
+    told = False
     try:
         with start(server_settings, log=settings.home.path / "mlflow_server.log") as server:
             _tell(console, _addresses(server.uri, experiment, state), browser, ready)
+            told = True
             console.print("Ctrl-C ends the server")
             code = server.wait()
         raise TrackingError(
@@ -59,6 +61,8 @@ def ui(
     except ServerError as error:
         raise TrackingError(str(error)) from None
     except KeyboardInterrupt:
+        if not told:
+            raise
         console.print("server ended")
 
 

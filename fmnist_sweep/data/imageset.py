@@ -152,6 +152,7 @@ def find(section: DataSection, data_dir: Path | None = None) -> ImageSet:
         DataError: A file is missing, damaged, or does not fit the others or the section.
     """
     parts = tuple(_parts(section, data_dir))
+    _apart(parts)
     pairs = dict(parts)
     shape = _shape(pairs["train"], section)
     for part in pairs:
@@ -166,6 +167,8 @@ def find(section: DataSection, data_dir: Path | None = None) -> ImageSet:
     )
     split = partition(labels["train"], {"validation": shares[0], "test": shares[1]}, len(names))
     _enough(pairs["train"], labels["train"], split, shares, names)
+    if "test" in pairs:
+        pairs["test"].images.read()  # or damage would show when all has been trained; the others are read before that
     return ImageSet(
         name=section.called,
         about=section.about,
@@ -203,6 +206,15 @@ def _parts(section: DataSection, data_dir: Path | None) -> Iterator[tuple[Part, 
             yield part, Pair(Array(paths[0]), Array(paths[1]))
         elif len(paths) == 1 and (pair := _in_npz(paths[0], part, alone=bool(files))):
             yield part, pair
+
+
+def _apart(parts: Sequence[tuple[Part, Pair]]) -> None:
+    """No part may have another one's images: a search that sees the test images finds nothing out."""
+    owners: dict[tuple[Path, str], Part] = {}
+    for part, pair in parts:
+        owner = owners.setdefault((pair.images.path.resolve(), pair.images.name), part)
+        if owner != part:
+            raise DataError(f"{pair.images} is named for {owner} and for {part}; valid: images of its own for each")
 
 
 def _found(path: Path, data_dir: Path | None) -> Path:
