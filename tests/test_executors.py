@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -19,12 +20,12 @@ from fmnist_sweep import data as datasets
 from fmnist_sweep import durable
 from fmnist_sweep.arch import ArchSpec, BlockSpec, TrainSpec
 from fmnist_sweep.data import DataSource
-from fmnist_sweep.executors import Died, Executor, Failed, Finished, Happening, Reported, Started
+from fmnist_sweep.executors import Died, Executor, Failed, Finished, Happening, Reported, Started, limits
 from fmnist_sweep.executors.inline import InlineExecutor
 from fmnist_sweep.executors.limits import usable_cores
 from fmnist_sweep.executors.local import LocalExecutor, call
 from fmnist_sweep.executors.ray import RayExecutor
-from fmnist_sweep.trial import RunTrial, TrialJob, run_trial
+from fmnist_sweep.trial import RunTrial, TrialJob
 from tests import stand_ins
 from tests.stand_ins import job, result_of, wait_for
 
@@ -249,19 +250,28 @@ class TestExecutor:
 
 
 @pytest.mark.slow
-def test_a_net_alone_comes_to_the_same_figures(make_local: Make, source: DataSource, tmp_path: Path) -> None:
+@pytest.mark.skipif(len(usable_cores()) < 2, reason="needs two cores")
+def test_a_net_alone_comes_to_the_same_figures(
+    make_local: Make, source: DataSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.training_stand_in import noting_threads
+
+    monkeypatch.setattr(limits, "cpus", lambda: 2)
+    monkeypatch.setattr(limits, "usable_cores", lambda: usable_cores()[:2])
     data = datasets.prepare(source, tmp_path / "data", train_images=1_600)
     blocks = (BlockSpec(16, dropout=0.25), BlockSpec(32))
     arch = ArchSpec((28, 28, 1), 10, blocks, batch_norm="after_activation", dense=(64,), dense_dropout=0.25)
-    found = []
+    found, had = [], []
     for alone in (False, True):
         mine = TrialJob("same", arch, TrainSpec(epochs=2, seed=7), (0.5, 1.0, 2.0), data, tmp_path / str(alone))
-        executor = make_local(run_trial)
+        executor = make_local(noting_threads)
         executor.submit(mine, alone)
         *_, finished = heard(executor, Finished, proceed=True)
         assert isinstance(finished, Finished)
         found.append(finished.result)
+        had.append(json.loads((mine.folder / "threads").read_text()))
         executor.close()
+    assert had == [[1, 1], [1, 2]]
     one, other = found
     assert one.weights_sha256 == other.weights_sha256
     assert one.best_val_accuracy == other.best_val_accuracy
@@ -346,7 +356,7 @@ def test_a_worker_dies_with_its_driver(tmp_path: Path, halted: bool) -> None:
     wait_for(lambda: not alive(pid), "the worker's end")
 
 
-@pytest.mark.skipif(len(usable_cores()) < 2, reason="needs two cores")
+@pytest.mark.skipif(not 2 <= len(usable_cores()) == limits.cpus(), reason="needs two cores of its own")
 def test_each_worker_has_cores_of_its_own(make_local: Make, tmp_path: Path) -> None:
     executor = make_local(stand_ins.noting_cores)
     jobs = [job(tmp_path, f"job-{slot}") for slot in range(2)]

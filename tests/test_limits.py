@@ -80,7 +80,7 @@ def test_a_worker_is_pinned_to_no_core_where_the_container_has_a_share_of_their_
 
 
 @pytest.mark.parametrize(
-    ("cpus", "workers", "threads", "at_once"), [(2, 2, 1, 1), (2, 1, 2, 2), (8, 4, 2, 2), (1, 1, 1, 1)]
+    ("cpus", "workers", "threads", "at_once"), [(2, 2, 1, 1), (2, 1, 2, 2), (8, 4, 2, 2), (1, 1, 1, 1), (1, 2, 1, 1)]
 )
 def test_operations_run_at_the_same_time_where_a_worker_has_cores_for_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cpus: int, workers: int, threads: int, at_once: int
@@ -91,6 +91,8 @@ def test_operations_run_at_the_same_time_where_a_worker_has_cores_for_it(
     assert {(seat.threads, seat.at_once) for seat in seats} == {(threads, at_once)}
     alone = local._all_of(seats)
     assert (alone.cores, alone.threads, alone.at_once) == (tuple(range(cpus)), threads, 2)
-    assert local.LocalExecutor(workers, log=tmp_path / "log").spreads is (workers > 1)
+    assert local.LocalExecutor(workers, log=tmp_path / "log").spreads is (workers > 1 and cpus > 1)
+    assert not local.LocalExecutor(workers, log=tmp_path / "log", threads=1).spreads
+    assert not local.LocalExecutor(workers, log=tmp_path / "log", shares=(GpuShare("0", 1_000),) * workers).spreads
     shared = local._seats((GpuShare("0", 1_000),) * workers, None)
     assert {seat.at_once for seat in shared} == {1}

@@ -181,7 +181,7 @@ def state_of(finished: Study) -> StudyState:
 def test_compare_judges_on_seeds_of_its_own_and_opens_the_test_set_once(
     finished: Study, judged: Study, judged_client: Any
 ) -> None:
-    assert judged.result["finalists"] == [f"trial-{finished.result['best']['trial']}"]
+    assert judged.result["finalists"] == [f"trial-{state_of(finished).finalists()[0].number}"]
     assert judged.result["seeds"] == [1, 2]
     assert judged.result["test_openings"] == 1
     assert len(judged.result["pairs"]) == 4 + 3
