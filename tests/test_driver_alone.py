@@ -58,6 +58,7 @@ def test_the_last_trial_goes_on_alone_from_where_it_was(place: Place) -> None:
     alone = [key for key, is_alone in executor.started if is_alone]
     assert len(alone) == 1
     assert executor.started[-1] == (alone[0], True)
+    assert [event.job for event in place.ledger.events() if event.kind == "paused"] == alone  # and nobody else moved
     job = place.state.jobs[alone[0]]
     assert job.state == "complete"
     assert [report.place for report in job.reports] == list(range(len(job.report_at)))
